@@ -1,0 +1,89 @@
+"""What a run is worth: each figure beside the baseline that a dead network would reach."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sab3r_ros.training.data import Shard, View, correspondences, halve_depth, make_batch
+
+NOT_A_CLASS = {"otherprop", "otherstructure", "otherfurniture", "unknown", ""}
+
+
+def depth_errors(logz: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Median-scaled AbsRel and share within a factor of 1.25. logz (h, w), truth (h, w) metres, 0 = none."""
+    valid = truth > 0
+    z, t = np.exp(logz[valid]), truth[valid]
+    z = z * np.median(t) / np.median(z)
+    return float(np.mean(np.abs(z - t) / t)), float(np.mean(np.maximum(z / t, t / z) < 1.25))
+
+
+def match_figures(first: Tensor, second: Tensor, views: tuple[View, View], rng: np.random.Generator) -> tuple[float, float]:
+    """Reciprocal nearest neighbours of two (D, h, w) maps: share within 3 px of truth, share of covisible pixels matched.
+
+    Truth is the exact reprojection of view 1's depth at the full resolution.
+    """
+    (_, h, w), (H, W) = first.shape, views[0].depth.shape
+    truth, seen = correspondences(*views, 600, rng)
+    if seen.sum() < 20:
+        return float("nan"), float("nan")
+    cell = (truth[seen, 0] * [w / W, h / H]).astype(int)
+    seeds = first[:, cell[:, 1], cell[:, 0]].T
+    there = (seeds @ second.flatten(1)).argmax(1)
+    back = (second.flatten(1)[:, there].T @ first.flatten(1)).argmax(1).numpy()
+    steps = np.maximum(np.abs(back // w - cell[:, 1]), np.abs(back % w - cell[:, 0]))
+    good = steps <= 1
+    found = np.stack([(there.numpy() % w + 0.5) * W / w - 0.5, (there.numpy() // w + 0.5) * H / h - 0.5], 1)
+    start = np.stack([(cell[:, 0] + 0.5) * W / w - 0.5, (cell[:, 1] + 0.5) * H / h - 0.5], 1)
+    error = np.linalg.norm((found - start) - (truth[seen, 1] - truth[seen, 0]), axis=1)
+    return float(np.mean(error[good] < 3)) if good.any() else 0.0, float(good.mean())
+
+
+@torch.no_grad()
+def validate(model: torch.nn.Module, shard: Shard, class_vectors: dict[str, Tensor], pairs: int = 60, seed: int = 0) -> dict[str, float]:
+    """Figures over `pairs` fixed pairs of a shard.
+
+    class_vectors: NYU40 name → unit text vector; empty for data without labels.
+    Returns abs_rel, delta, abs_rel_constant, focal_error, match_3px, match_share, and with labels miou, accuracy, majority.
+    """
+    rng = np.random.default_rng(seed)
+    usable = np.flatnonzero((shard.overlaps > 0.25) & (shard.overlaps < 0.9))
+    chosen = shard.pairs[rng.choice(usable, min(pairs, len(usable)), replace=False)]
+    names = [n for n in class_vectors if n not in NOT_A_CLASS]
+    texts = torch.stack([class_vectors[n] for n in names]) if names else torch.zeros(0, 1)
+    class_of = np.array([names.index(e[2]) if e[2] in names else -1 for e in shard.vocabulary.entries] + [-1])
+    figures: dict[str, list[float]] = defaultdict(list)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    for i, j in chosen:
+        views = shard.view(int(i)), shard.view(int(j))
+        batch = make_batch([views], 16, rng, augment=False)
+        raw = model.forward_raw(batch.images)
+        for k, view in enumerate(views):
+            truth = halve_depth(view.depth)
+            abs_rel, delta = depth_errors(raw["logz"][k].squeeze().float().numpy(), truth)
+            figures["abs_rel"].append(abs_rel)
+            figures["delta"].append(delta)
+            figures["abs_rel_constant"].append(depth_errors(np.zeros_like(truth), truth)[0])
+            figures["focal_error"].append(abs(float(raw["focal"][k] / batch.focal[k]) - 1))
+        close, share = match_figures(raw["desc"][0].float(), raw["desc"][1].float(), views, rng)
+        figures["match_3px"].append(close)
+        figures["match_share"].append(share)
+        if names:
+            language = F.normalize(model.language_linear(raw["language_input"].permute(0, 2, 3, 1)).float(), dim=-1)
+            guess = (language @ texts.T).argmax(-1).numpy().ravel()
+            truth_class = class_of[batch.labels.numpy().ravel()]
+            known = truth_class >= 0
+            np.add.at(confusion, (truth_class[known], guess[known]), 1)
+    out = {k: float(np.nanmean(v)) for k, v in figures.items()}
+    if names:
+        hit, truth, guessed = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+        present = truth > 0
+        out["miou"] = float((hit / np.maximum(truth + guessed - hit, 1))[present].mean())
+        out["accuracy"] = float(hit.sum() / truth.sum())
+        out["majority"] = float(truth.max() / truth.sum())
+        out["class_accuracy"] = float((hit / np.maximum(truth, 1))[present].mean())
+    return out
