@@ -1,13 +1,13 @@
 """Real RGB-D recordings with poses → a training shard, its depth registered to the colour camera.
 
-    python -m sab3r_ros.training.rgbd 7scenes FOLDER OUT --last 400
+    python -m sab3r_ros.training.rgbd 7scenes FOLDER OUT --last 400 --labels deeplabv3_mnv2_pascal_quant.tflite
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from sab3r_ros.training.data import transform, unproject
+from sab3r_ros.training.data import unproject
+from sab3r_ros.training.pseudo_labels import INDOOR, DeepLabVoc
 
 ROOM_LENGTH = 16  # consecutive frames that count as one room, within which pairs are sought
 
@@ -64,8 +65,18 @@ def seven_scenes(folder: Path, first: int, last: int) -> Iterator[RgbdFrame]:
         yield RgbdFrame(color, K, depth, K_depth, offset, T_WC)
 
 
-def write_shard(frames: Iterator[RgbdFrame], out: Path, size: tuple[int, int]) -> int:
-    """Write frames as an unlabelled shard of `size` (H, W). Returns their number."""
+def no_labels(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) → (H, W) uint16 zeros: a recording whose content nobody named."""
+    return np.zeros(image.shape[:2], np.uint16)
+
+
+def write_shard(
+    frames: Iterator[RgbdFrame],
+    out: Path,
+    size: tuple[int, int],
+    label: Callable[[np.ndarray], np.ndarray] = no_labels,
+) -> int:
+    """Write frames as a shard of `size` (H, W), labelled by VOC classes if `label` gives any. Returns their number."""
     out.mkdir(parents=True, exist_ok=True)
     names = ("images.u8", "depth.f16", "instance.u16", "frames.jsonl")
     count = 0
@@ -76,8 +87,10 @@ def write_shard(frames: Iterator[RgbdFrame], out: Path, size: tuple[int, int]) -
             image, depth, K = registered(frame, size)
             images.write(image.tobytes())
             depths.write(depth.tobytes())
-            ids.write(np.zeros(size, np.uint16).tobytes())
-            row = {"room": k // ROOM_LENGTH, "view": k, "K": K.tolist(), "T_WC": frame.T_WC.tolist(), "instances": {}}
+            classes = label(image)
+            ids.write(classes.tobytes())
+            instances = {str(c): INDOOR[c] for c in np.unique(classes).tolist() if c}
+            row = {"room": k // ROOM_LENGTH, "view": k, "K": K.tolist(), "T_WC": frame.T_WC.tolist(), "instances": instances}
             lines.write(json.dumps(row) + "\n")
             count += 1
     return count
@@ -91,8 +104,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--last", type=int, default=10**9)
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
+    parser.add_argument("--labels", type=Path, help="a DeepLab VOC TFLite model that labels the images")
     args = parser.parse_args()
-    write_shard(seven_scenes(args.folder, args.first, args.last), args.out, tuple(args.size))
+    label = DeepLabVoc(args.labels) if args.labels else no_labels
+    write_shard(seven_scenes(args.folder, args.first, args.last), args.out, tuple(args.size), label)
 
 
 if __name__ == "__main__":
