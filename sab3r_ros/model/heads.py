@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sab3r_ros.model.transformer import Mlp
+from sab3r_ros.model.transformer import Mlp, cast_for
 
 PATCH = 16
 LAYER_DIMS = (96, 192, 384, 768)
@@ -98,13 +98,14 @@ class DPTHead(nn.Module):
 
     def penultimate(self, hooks: list[Tensor], grid: tuple[int, int]) -> Tensor:
         """hooks: four (B, N, C) token tensors. grid: rows, columns of tokens. Returns (B, 128, H, W), the last layer's input."""
-        maps = [h.transpose(1, 2).unflatten(2, grid) for h in hooks]
+        # Reading tokens (B, rows, columns, C) as channels-last maps costs no copy, and convolutions prefer them so.
+        maps = [cast_for(self.head[0], h).unflatten(1, grid).permute(0, 3, 1, 2) for h in hooks]
         layers = [post(m) for post, m in zip(self.act_postprocess, maps, strict=True)]
         return self.head[:4](self.scratch(layers))
 
     def forward(self, hooks: list[Tensor], grid: tuple[int, int]) -> Tensor:
         """(B, out, H, W)."""
-        return self.head[4](self.penultimate(hooks, grid))
+        return self.head[4](cast_for(self.head[4], self.penultimate(hooks, grid)))
 
 
 class LocalFeatures(Mlp):

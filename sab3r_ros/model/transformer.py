@@ -1,6 +1,7 @@
 """Transformer blocks of the CroCo/DUSt3R family: pre-norm, fused qkv, 2D rotary positions, cross attention between views.
 
-Attribute names are those of the public checkpoints' keys.
+Attribute names are those of the public checkpoints' keys. Linear layers may be bfloat16 while norms and the residual
+stream stay float32: each linear layer casts what it reads.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def cast_for(layer: nn.Module, x: Tensor) -> Tensor:
+    """x in the precision of a layer's weights."""
+    return x.to(layer.weight.dtype)
+
+
 class Attention(nn.Module):
     """Self attention with fused qkv."""
 
@@ -61,7 +67,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         """x: (B, N, width). table: of the N positions."""
         q, k, v = (
-            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            self.qkv(cast_for(self.qkv, x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )  # each (B, heads, N, 64)
         out = attend(rotate(q, table), rotate(k, table), v)
         return self.proj(out.transpose(1, 2).flatten(2))
@@ -84,6 +90,7 @@ class CrossAttention(nn.Module):
         def split(t: Tensor) -> Tensor:
             return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+        x, other = cast_for(self.projq, x), cast_for(self.projk, other)
         q, k, v = split(self.projq(x)), split(self.projk(other)), split(self.projv(other))
         out = attend(rotate(q, table), rotate(k, other_table), v)
         return self.proj(out.transpose(1, 2).flatten(2))
@@ -96,7 +103,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(F.gelu(self.fc1(cast_for(self.fc1, x))))
 
 
 class Block(nn.Module):

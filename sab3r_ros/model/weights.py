@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sab3r_ros.config import from_dict
 from sab3r_ros.errors import CheckpointError, ConfigError
-from sab3r_ros.model.sab3r import SAB3R, SAB3RConfig
+from sab3r_ros.model.sab3r import SAB3R
+from sab3r_ros.model.sizes import SAB3RConfig
 
 FORMAT = "sab3r-1"
 
@@ -49,6 +50,12 @@ def save_checkpoint(path: str | Path, model: SAB3R, metadata: dict[str, str]) ->
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, metadata=notes)
     os.replace(temporary, path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Notes of a safetensors file."""
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def load_checkpoint(path: str | Path) -> SAB3R:
