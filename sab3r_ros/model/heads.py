@@ -1,4 +1,5 @@
-"""The public heads: DPT for dense maps (points with confidence, semantic features), an MLP for local descriptors.
+"""The public heads: DPT for dense maps (points with confidence, semantic features), an MLP for local
+descriptors.
 
 Attribute names are those of the public checkpoints' keys.
 """
@@ -35,8 +36,8 @@ class ResidualConvUnit(nn.Module):
 class FusionBlock(nn.Module):
     """Adds a finer layer to the path from the coarser one and doubles its resolution.
 
-    The 1×1 convolution comes before the upsampling here, after it in the paper: both are linear and interpolation
-    weights sum to one, so the result is the same at a quarter of the cost.
+    The 1×1 convolution comes before the upsampling here, after it in the paper: both are linear and
+    interpolation weights sum to one, so the result is the same at a quarter of the cost.
     """
 
     def __init__(self, dim: int) -> None:
@@ -97,8 +98,12 @@ class DPTHead(nn.Module):
         )
 
     def penultimate(self, hooks: list[Tensor], grid: tuple[int, int]) -> Tensor:
-        """hooks: four (B, N, C) token tensors. grid: rows, columns of tokens. Returns (B, 128, H, W), the last layer's input."""
-        # Reading tokens (B, rows, columns, C) as channels-last maps costs no copy, and convolutions prefer them so.
+        """hooks: four (B, N, C) token tensors. grid: rows, columns of tokens.
+
+        Returns (B, 128, H, W), the last layer's input.
+        """
+        # Reading tokens (B, rows, columns, C) as channels-last maps costs no copy, and convolutions prefer
+        # them so.
         maps = [cast_for(self.head[0], h).unflatten(1, grid).permute(0, 3, 1, 2) for h in hooks]
         layers = [post(m) for post, m in zip(self.act_postprocess, maps, strict=True)]
         return self.head[:4](self.scratch(layers))
@@ -109,7 +114,10 @@ class DPTHead(nn.Module):
 
 
 class LocalFeatures(Mlp):
-    """Descriptors and their confidence from encoder and decoder tokens: an MLP a patch, its output shuffled to pixels."""
+    """Descriptors and their confidence from encoder and decoder tokens:
+
+    an MLP a patch, its output shuffled to pixels.
+    """
 
     def __init__(self, encoder_width: int, decoder_width: int, descriptor_dim: int) -> None:
         width = encoder_width + decoder_width

@@ -19,7 +19,10 @@ def best_precision(device: torch.device) -> torch.dtype:
 
 
 def full_precision_layers(network: SAB3R) -> set[nn.Module]:
-    """Layers that stay float32: norms, the patch embedding and the last layers of dense heads, whose outputs are exponentiated."""
+    """Layers that stay float32:
+
+    norms, the patch embedding and the last layers of dense heads, whose outputs are exponentiated.
+    """
     keep: set[nn.Module] = {m for m in network.modules() if isinstance(m, nn.LayerNorm)}
     keep.add(network.patch_embed.proj)
     keep.update(m.head[4] for m in network.modules() if isinstance(m, DPTHead))

@@ -30,9 +30,10 @@ def fit(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Scale the longer side to `long_side` pixels and crop the centre to multiples of `multiple`.
 
-    image: (H, W, 3) uint8 RGB. K: (3, 3) pixels of that image (centres at integers), or None; both are returned for the
-    new image. square_to_4_3: a square becomes landscape, as the public network was trained. Areas are averaged on the
-    way down (the public code's Lanczos with antialiasing is not in OpenCV), bicubic on the way up. Raises ImageError.
+    image: (H, W, 3) uint8 RGB. K: (3, 3) pixels of that image (centres at integers), or None; both are
+    returned for the new image. square_to_4_3: a square becomes landscape, as the public network was trained.
+    Areas are averaged on the way down (the public code's Lanczos with antialiasing is not in OpenCV), bicubic
+    on the way up. Raises ImageError.
     """
     check_image(image)
     h, w = image.shape[:2]

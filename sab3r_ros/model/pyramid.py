@@ -14,7 +14,8 @@ TYPICAL_FOCAL = 0.9  # focal length over the longer side: where training starts
 
 
 class Level(nn.Module):
-    """One step up: coarser path and stem features to one width, summed at the finer resolution, then residual 3×3s.
+    """One step up: coarser path and stem features to one width, summed at the finer resolution, then residual
+    3×3s.
 
     The path is projected before it is upsampled: the same by linearity, at a quarter of the cost.
     """
@@ -58,11 +59,12 @@ class PyramidHead(nn.Module):
             self.geometry_out.bias.copy_(torch.tensor([TYPICAL_LOG_DEPTH, 0.0]))
 
     def forward(self, tokens: Tensor, grid: tuple[int, int], taps: dict[int, Tensor]) -> dict[str, Tensor]:
-        """tokens: (B, N, width). grid: rows, columns. taps: the stem's features by stride. All float32, for an image H × W:
+        """tokens: (B, N, width). grid: rows, columns. taps: the stem's features by stride. All float32, for
+        an image H × W:
 
         logz (B, 1, H/2, W/2) log metres; conf (B, 1, H/2, W/2) ≥ 1; focal (B,) pixels of the full image;
-        desc (B, D, H/2, W/2) unit, but of any length in training mode, where the loss normalises the few that it samples;
-        desc_conf (B, 1, H/2, W/2) > 0; language_input (B, bottleneck, H/4, W/4).
+        desc (B, D, H/2, W/2) unit, but of any length in training mode, where the loss normalises the few that
+        it samples; desc_conf (B, 1, H/2, W/2) > 0; language_input (B, bottleneck, H/4, W/4).
         """
         x8 = self.level8(tokens.transpose(1, 2).unflatten(2, grid), taps[8])
         x4 = self.level4(x8, taps[4])

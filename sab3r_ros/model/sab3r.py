@@ -1,7 +1,9 @@
-"""SAB3R (paper Sec. 4.2): one network that tells geometry, local descriptors and semantic features of two views.
+"""SAB3R (paper Sec. 4.2): one network that tells geometry, local descriptors and semantic features of two
+views.
 
-The public sizes follow MASt3R: a ViT encoder, two decoders that look at each other, DPT heads. The embedded "mini"
-size keeps the interface and the encoder's block with a convolutional stem, one view at a time and a small head.
+The public sizes follow MASt3R: a ViT encoder, two decoders that look at each other, DPT heads. The embedded
+"mini" size keeps the interface and the encoder's block with a convolutional stem, one view at a time and a
+small head.
 """
 
 from __future__ import annotations
@@ -43,13 +45,18 @@ class ViewHeads(nn.Module):
 
 
 def expand_points(xyz: Tensor) -> Tensor:
-    """Network output (..., 3) → points: the direction kept, the length through expm1. Metres for metric checkpoints."""
+    """Network output (..., 3) → points: the direction kept, the length through expm1.
+
+    Metres for metric checkpoints.
+    """
     length = xyz.norm(dim=-1, keepdim=True)
     return xyz * (torch.expm1(length) / length.clamp_min(1e-8))
 
 
 def pinhole_points(z: Tensor, focal: Tensor) -> Tensor:
-    """z (B, H, W) metres, focal (B,) pixels → points (B, H, W, 3), RDF, the principal point at the image's centre."""
+    """z (B, H, W) metres, focal (B,) pixels → points (B, H, W, 3), RDF, the principal point at the image's
+    centre.
+    """
     _, h, w = z.shape
     v = torch.arange(h, device=z.device) - (h - 1) / 2
     u = torch.arange(w, device=z.device) - (w - 1) / 2
@@ -90,7 +97,10 @@ class SAB3R(nn.Module):
         self.downstream_head2 = ViewHeads(config)
 
     def grid(self, image: Tensor) -> tuple[int, int]:
-        """Rows and columns of tokens of an image (B, 3, H, W). Raises ConfigError on sides that do not fit."""
+        """Rows and columns of tokens of an image (B, 3, H, W).
+
+        Raises ConfigError on sides that do not fit.
+        """
         h, w = image.shape[-2:]
         if (
             image.ndim != 4
@@ -141,7 +151,10 @@ class SAB3R(nn.Module):
         return hooks1, hooks2
 
     def forward_raw(self, image: Tensor) -> dict[str, Tensor]:
-        """The pyramid head's low-resolution outputs of one image each, for training: see `PyramidHead.forward`."""
+        """The pyramid head's low-resolution outputs of one image each, for training:
+
+        see `PyramidHead.forward`.
+        """
         rows, columns = grid = self.grid(image)
         taps = self.stem(image)
         near, deep = taps[16].float() / TAP_SPREAD[16], taps[32].float() / TAP_SPREAD[32]
@@ -155,8 +168,8 @@ class SAB3R(nn.Module):
         """Two images (B, 3, H, W) in −1..1 → two dictionaries of float32 maps.
 
         pts3d (B, H, W, 3): in the first camera's frame, or each in its own where the network is monocular;
-        conf (B, H, W) ≥ 1; desc (B, H, W, 24) unit; desc_conf (B, H, W) > 0; each semantic head's name: (B, H, W, dim),
-        of which the direction counts; focal (B,) pixels where the pointmap is a pinhole's.
+        conf (B, H, W) ≥ 1; desc (B, H, W, 24) unit; desc_conf (B, H, W) > 0; each semantic head's name: (B,
+        H, W, dim), of which the direction counts; focal (B,) pixels where the pointmap is a pinhole's.
         """
         if self.config.monocular:
             return self._own_frame(image1), self._own_frame(image2)

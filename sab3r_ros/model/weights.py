@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -39,7 +40,10 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(path: str | Path, model: SAB3R, metadata: dict[str, str]) -> None:
-    """Write a model in float16 with its configuration; the file appears whole or not at all. metadata: free notes."""
+    """Write a model in float16 with its configuration; the file appears whole or not at all. metadata:
+
+    free notes.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = {**metadata, "format": FORMAT, "config": json.dumps(asdict(model.config))}
@@ -52,6 +56,18 @@ def save_checkpoint(path: str | Path, model: SAB3R, metadata: dict[str, str]) ->
     os.replace(temporary, path)
 
 
+def file_digest(path: Path) -> str:
+    """Hexadecimal sha256 of a file. Raises CheckpointError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    return digest.hexdigest()
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """Notes of a safetensors file."""
     with safe_open(path, "pt") as file:
@@ -59,7 +75,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def load_checkpoint(path: str | Path) -> SAB3R:
-    """Read a model, float32, in evaluation mode. Raises CheckpointError if the file is missing, corrupt or foreign."""
+    """Read a model, float32, in evaluation mode.
+
+    Raises CheckpointError if the file is missing, corrupt or foreign.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(

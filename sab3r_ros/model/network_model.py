@@ -1,0 +1,166 @@
+"""Networks as feature models: the embedded monocular one, and the public ones that look at two views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sab3r_ros.model.language import TEXT_SPACES, language_basis, pooled, unit_features
+from sab3r_ros.model.precision import best_precision, prepare_for_inference
+from sab3r_ros.model.preprocess import fit, to_tensor
+from sab3r_ros.model.sab3r import SAB3R, ViewHeads, pinhole_points
+from sab3r_ros.types import View
+
+MINI_LONG_SIDE, PUBLIC_LONG_SIDE = 256, 512  # pixels: what each network was trained on
+FEATURE_CELL = 4  # pixels a side that share one language feature
+
+Head = Callable[[ViewHeads, list[Tensor], tuple[int, int]], dict[str, Tensor]]
+
+
+class NetworkModel:
+    """What both kinds share: identity, image size, and the language they speak."""
+
+    def __init__(self, network: SAB3R, identity: str, long_side: int) -> None:
+        self.network, self.identity, self.long_side = network, identity, long_side
+        self.monocular = network.config.monocular
+        self.device = next(network.parameters()).device
+        self.spoken = next((name for name, _ in network.config.features if name in TEXT_SPACES), None)
+        self.language = TEXT_SPACES[self.spoken] if self.spoken else ""
+        self.feature_basis = np.zeros((0, 0), np.float32)
+        if self.spoken:
+            last = network.language_linear if self.monocular else self.language_head.head[4]
+            self.feature_basis = language_basis(last)
+        basis = torch.from_numpy(self.feature_basis).to(self.device)
+        self.gram = basis.T @ basis
+
+    @property
+    def language_head(self) -> torch.nn.Module:
+        """Of the first view of a two-view network."""
+        return getattr(self.network.downstream_head1, f"{self.spoken}_head")
+
+    def prepare(self, image: np.ndarray, K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `FeatureModel.prepare`."""
+        return fit(image, K, self.long_side, self.network.config.multiple, square_to_4_3=not self.monocular)
+
+
+class MonocularModel(NetworkModel):
+    """The embedded network: encoding computes the whole view, decoding is free."""
+
+    def __init__(
+        self, network: SAB3R, identity: str, device: torch.device, long_side: int = MINI_LONG_SIDE
+    ) -> None:
+        network = network.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        super().__init__(network, identity, long_side)
+
+    @torch.inference_mode()
+    def encode(self, image: np.ndarray) -> View:
+        """The view in its own frame."""
+        raw = self.network.forward_raw(to_tensor(image, self.device))
+        geometry = torch.cat([raw["logz"], raw["conf"]], 1)
+        geometry = F.interpolate(geometry, size=image.shape[:2], mode="bilinear", align_corners=False)
+        logz, confidence = geometry.unbind(1)
+        features = unit_features(raw["language_input"][0].permute(1, 2, 0), self.gram)
+        return View(
+            points=pinhole_points(logz.exp(), raw["focal"])[0].cpu().numpy(),
+            confidence=confidence[0].cpu().numpy(),
+            descriptors=np.ascontiguousarray(raw["desc"][0].permute(1, 2, 0).cpu().numpy()),
+            descriptor_confidence=raw["desc_conf"][0, 0].cpu().numpy(),
+            features=features.half().cpu().numpy(),
+        )
+
+    def decode(self, first: View, second: View) -> tuple[View, View]:
+        """Each view in its own frame, as encoded."""
+        return first, second
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A keyframe as a two-view network remembers it. tokens: (1, N, C) float32. grid: rows, columns."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+
+
+class LazyView:
+    """A `View` whose maps are computed when first read: a head that nobody reads costs nothing."""
+
+    def __init__(
+        self, model: TwoViewModel, heads: ViewHeads, hooks: list[Tensor], grid: tuple[int, int]
+    ) -> None:
+        self._model, self._heads, self._hooks, self._grid = model, heads, hooks, grid
+
+    @torch.inference_mode()
+    def _run(self, head: Head) -> dict[str, np.ndarray]:
+        out = head(self._heads, self._hooks, self._grid)
+        return {key: value[0].cpu().numpy() for key, value in out.items()}
+
+    @cached_property
+    def _geometry(self) -> dict[str, np.ndarray]:
+        return self._run(self._model.network.geometry)
+
+    @cached_property
+    def _descriptors(self) -> dict[str, np.ndarray]:
+        return self._run(self._model.network.descriptors)
+
+    @property
+    def points(self) -> np.ndarray:
+        return self._geometry["pts3d"]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        return self._geometry["conf"]
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        return self._descriptors["desc"]
+
+    @property
+    def descriptor_confidence(self) -> np.ndarray:
+        return self._descriptors["desc_conf"]
+
+    @cached_property
+    def features(self) -> np.ndarray | None:
+        # The second view's head ends in another linear layer, so its inputs do not share the basis.
+        first = self._heads is self._model.network.downstream_head1
+        return self._model.features(self._hooks, self._grid) if first and self._model.spoken else None
+
+
+class TwoViewModel(NetworkModel):
+    """MASt3R or SAB3R: a keyframe is encoded once, pairs are decoded, heads run when their maps are read."""
+
+    def __init__(
+        self,
+        network: SAB3R,
+        identity: str,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+        long_side: int = PUBLIC_LONG_SIDE,
+    ) -> None:
+        """precision: of linear layers and convolutions; default: the best of the device."""
+        network = prepare_for_inference(network, device, precision or best_precision(device))
+        super().__init__(network, identity, long_side)
+
+    @torch.inference_mode()
+    def encode(self, image: np.ndarray) -> Tokens:
+        """Encoder tokens."""
+        tensor = to_tensor(image, self.device)
+        return Tokens(self.network.encode(tensor), self.network.grid(tensor))
+
+    @torch.inference_mode()
+    def decode(self, first: Tokens, second: Tokens) -> tuple[LazyView, LazyView]:
+        """Both views in the first camera's frame. The second has no features."""
+        hooks1, hooks2 = self.network.decode(first.tokens, second.tokens, first.grid, second.grid)
+        heads1, heads2 = self.network.downstream_head1, self.network.downstream_head2
+        return LazyView(self, heads1, hooks1, first.grid), LazyView(self, heads2, hooks2, second.grid)
+
+    @torch.inference_mode()
+    def features(self, hooks: list[Tensor], grid: tuple[int, int]) -> np.ndarray:
+        """(H / 4, W / 4, D) float16 of a first view: the language head without its last layer."""
+        inputs = self.language_head.penultimate(hooks, grid)[0].permute(1, 2, 0).float()
+        return pooled(unit_features(inputs, self.gram), self.gram, FEATURE_CELL).half().cpu().numpy()
