@@ -1,4 +1,4 @@
-"""Which number format a device computes in, and how the network's layers are put into it."""
+"""Which number format a device computes in, and which layers are put into it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,28 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def full_precision_layers(network: SAB3R) -> set[nn.Module]:
-    """Layers that stay float32:
+def layer_precision(network: SAB3R, precision: torch.dtype) -> dict[str, torch.dtype]:
+    """Type of each entry of the state dict: linear layers and convolutions in `precision`, the rest float32.
 
-    norms, the patch embedding and the last layers of dense heads, whose outputs are exponentiated.
+    So do the patch embedding, a small share of the time, and the last layers of dense heads, whose outputs are
+    exponentiated.
     """
-    keep: set[nn.Module] = {m for m in network.modules() if isinstance(m, nn.LayerNorm)}
-    keep.add(network.patch_embed.proj)
-    keep.update(m.head[4] for m in network.modules() if isinstance(m, DPTHead))
-    return keep
+    full: set[nn.Module] = {m.head[4] for m in network.modules() if isinstance(m, DPTHead)}
+    if not network.config.monocular:
+        full.add(network.patch_embed.proj)
+    kinds = dict.fromkeys(network.state_dict(), torch.float32)
+    for name, module in network.named_modules(remove_duplicate=False):
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)) and module not in full:
+            kinds |= {f"{name}.{key}": precision for key in module.state_dict()}
+    return kinds
 
 
 def prepare_for_inference(network: SAB3R, device: torch.device, precision: torch.dtype) -> SAB3R:
-    """Moves a two-view network to a device, its linear layers and convolutions in `precision`; in place."""
-    keep = full_precision_layers(network)
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            module.to(device, torch.float32 if module in keep else precision)
+    """Moves a two-view network to a device with `layer_precision`, convolutions channels-last; in place."""
+    kinds = layer_precision(network, precision)
+    for name, module in network.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(device, kinds[f"{name}.weight"])
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
     return network.to(device).requires_grad_(False).eval()

@@ -1,10 +1,11 @@
-"""Checkpoints in safetensors: saving, strict loading by memory map, configuration inside the file."""
+"""Checkpoints of this package: safetensors with the configuration inside, loaded strictly and by memory map."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 
 from sab3r_ros.config import from_dict
 from sab3r_ros.errors import CheckpointError, ConfigError
+from sab3r_ros.model.precision import layer_precision
 from sab3r_ros.model.sab3r import SAB3R
 from sab3r_ros.model.sizes import SAB3RConfig
 
 FORMAT = "sab3r-1"
+CONVERSION_CHUNK = 200  # tensors read through one memory map while their type changes
+MOST_KEYS_NAMED = 12  # in an error
 
 
 def config_from_json(text: str) -> SAB3RConfig:
@@ -28,32 +32,62 @@ def config_from_json(text: str) -> SAB3RConfig:
     return from_dict(SAB3RConfig, values)
 
 
+def meta_model(config: SAB3RConfig) -> SAB3R:
+    """The network without memory behind its parameters: names and shapes only."""
+    with torch.device("meta"):
+        return SAB3R(config)
+
+
 def own_tensors(model: nn.Module) -> dict[str, Tensor]:
     """State dict without aliases: each tensor once, under its first name."""
-    seen: set[int] = set()
-    state = {}
+    repeated = aliases(model)
+    return {k: v.detach() for k, v in model.state_dict(keep_vars=True).items() if k not in repeated}
+
+
+def aliases(model: nn.Module) -> dict[str, str]:
+    """Key of each repeated tensor of the state dict → the key under which it came first."""
+    first: dict[int, str] = {}
+    found = {}
     for key, value in model.state_dict(keep_vars=True).items():
-        if id(value) not in seen:
-            seen.add(id(value))
-            state[key] = value.detach()
-    return state
+        if first.setdefault(id(value), key) != key:
+            found[key] = first[id(value)]
+    return found
 
 
-def save_checkpoint(path: str | Path, model: SAB3R, metadata: dict[str, str]) -> None:
-    """Write a model in float16 with its configuration; the file appears whole or not at all. metadata:
+def check_keys(shapes: dict[str, tuple[int, ...]], model: SAB3R, path: Path) -> None:
+    """Raises CheckpointError naming missing, unexpected and misshapen keys. shapes: without aliases."""
+    wanted = {key: tuple(value.shape) for key, value in own_tensors(model).items()}
+    problems = [f"missing {key}" for key in wanted if key not in shapes]
+    problems += [f"unexpected {key}" for key in shapes if key not in wanted]
+    problems += [
+        f"{key} is {shapes[key]}, not {wanted[key]}"
+        for key in wanted
+        if key in shapes and shapes[key] != wanted[key]
+    ]
+    if problems:
+        more = len(problems) - MOST_KEYS_NAMED
+        tail = f"; and {more} more" if more > 0 else ""
+        raise CheckpointError(f"{path} does not fit the network: {'; '.join(problems[:MOST_KEYS_NAMED])}{tail}")
 
-    free notes.
-    """
-    path = Path(path)
+
+def write_checkpoint(
+    path: Path, tensors: dict[str, Tensor], config: SAB3RConfig, metadata: dict[str, str]
+) -> None:
+    """Write tensors with their configuration; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    notes = {**metadata, "format": FORMAT, "config": json.dumps(asdict(model.config))}
-    tensors = {k: v.to("cpu", torch.float16).contiguous() for k, v in own_tensors(model).items()}
-    for key, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{key} is not finite in float16: the model is not worth saving")
+    notes = {**metadata, "format": FORMAT, "config": json.dumps(asdict(config))}
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, metadata=notes)
     os.replace(temporary, path)
+
+
+def save_checkpoint(path: str | Path, model: SAB3R, metadata: dict[str, str]) -> None:
+    """Write a model in float16. metadata: free notes. Raises CheckpointError if a value does not fit float16."""
+    tensors = {k: v.to("cpu", torch.float16).contiguous() for k, v in own_tensors(model).items()}
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{key} is not finite in float16: this model is not worth saving")
+    write_checkpoint(Path(path), tensors, model.config, metadata)
 
 
 def file_digest(path: Path) -> str:
@@ -69,60 +103,58 @@ def file_digest(path: Path) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Notes of a safetensors file."""
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}
-
-
-def load_checkpoint(path: str | Path) -> SAB3R:
-    """Read a model, float32, in evaluation mode.
-
-    Raises CheckpointError if the file is missing, corrupt or foreign.
-    """
-    path = Path(path)
+    """Notes of a checkpoint. Raises CheckpointError if it is missing, corrupt or not this package's."""
     if not path.is_file():
-        raise CheckpointError(
-            f"no checkpoint at {path}: give the path of a .safetensors file, or 'mini' for the embedded one"
-        )
+        raise CheckpointError(f"no checkpoint at {path}: see `sab3r weights --help` for how to get one")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error}): fetch or convert it again"
+            f"{path} is not a readable safetensors file ({error}); fetch or convert it again"
         ) from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} was not written by this package: convert it first (sab3r weights convert {path})"
-        )
+        raise CheckpointError(f"{path} is not of this package: convert it first (sab3r weights convert {path})")
+    return metadata
+
+
+def read_config(path: Path) -> SAB3RConfig:
+    """Configuration of a checkpoint. Raises CheckpointError as `read_metadata` does."""
     try:
-        config = config_from_json(metadata["config"])
+        return config_from_json(read_metadata(path)["config"])
     except (KeyError, ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path} has no usable configuration: {error}") from error
-    with torch.device("meta"):
-        model = SAB3R(config)
-    wanted = own_tensors(model)
-    problems = [f"missing {k}" for k in wanted if k not in state]
-    problems += [f"unexpected {k}" for k in state if k not in wanted]
-    problems += [
-        f"{k} is {tuple(state[k].shape)}, not {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    if problems:
-        raise CheckpointError(f"{path} does not fit its configuration: {'; '.join(problems)}")
-    aliases = {k: state[first] for k, first in alias_names(model).items()}
-    model.load_state_dict(state | aliases, assign=True)
-    return model.eval()
 
 
-def alias_names(model: nn.Module) -> dict[str, str]:
-    """Key of each repeated tensor of the state dict → the key under which it came first."""
-    first: dict[int, str] = {}
-    found = {}
-    for key, value in model.state_dict(keep_vars=True).items():
-        if id(value) in first:
-            found[key] = first[id(value)]
-        first.setdefault(id(value), key)
-    return found
+def read_tensors(path: Path, keys: Iterable[str], kind: Callable[[str], torch.dtype]) -> dict[str, Tensor]:
+    """Tensors in the type that `kind` gives for their key.
+
+    What has that type in the file stays memory-mapped. While types change, the map is renewed now and then, so that
+    pages already converted do not stay in memory beside their copies.
+    """
+    keys, out = list(keys), {}
+    for start in range(0, len(keys), CONVERSION_CHUNK):
+        with safe_open(path, "pt") as file:
+            for key in keys[start : start + CONVERSION_CHUNK]:
+                out[key] = file.get_tensor(key).to(kind(key))
+    return out
+
+
+def load_checkpoint(path: str | Path, precision: torch.dtype = torch.float32) -> SAB3R:
+    """Read a model in evaluation mode, its linear layers and convolutions in `precision`.
+
+    Raises CheckpointError if the file is missing, corrupt, foreign, or does not fit its own configuration.
+    """
+    path = Path(path)
+    model = meta_model(read_config(path))
+    kinds = layer_precision(model, precision)
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        check_keys(shapes, model, path)
+        state = read_tensors(path, shapes, kinds.__getitem__)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); fetch or convert it again") from error
+    repeated = {key: state[first] for key, first in aliases(model).items()}
+    model.load_state_dict(state | repeated, assign=True)
+    return model.requires_grad_(True).eval()
