@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     import yaml
 
     from sab3r_ros.config import DistillConfig, from_dict
-    from sab3r_ros.model.sab3r import SAB3R, SAB3RConfig
+    from sab3r_ros.model import SAB3R, SAB3RConfig
     from sab3r_ros.model.stem import load_imagenet_stem
     from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
     from sab3r_ros.querying.text import load_text_encoder

@@ -36,4 +36,6 @@ class CaptionVectors:
     def classes(self) -> dict[str, Tensor]:
         """NYU40 class → unit vector, for the classes of the vocabulary."""
         names = sorted({entry[2] for entry in self.vocabulary.entries} - NOT_A_CLASS)
+        if not names:
+            return {}
         return dict(zip(names, torch.from_numpy(np.asarray(self.text.encode(names), np.float32)), strict=True))

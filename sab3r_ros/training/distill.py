@@ -41,7 +41,12 @@ def learning_rate_factor(step: int, config: DistillConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, config: DistillConfig) -> list[dict]:
-    """AdamW groups: the pretrained stem learns slower; biases, norms and other vectors do not decay."""
+    """AdamW groups: the pretrained stem learns slower, or not at all; biases and other vectors do not decay.
+
+    A frozen stem (`stem_rate` 0) halves the cost of a step and keeps what photographs taught it.
+    """
+    if config.stem_rate == 0:
+        model.stem.requires_grad_(False)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
         if p.requires_grad:
@@ -83,7 +88,7 @@ class Trainer:
 
         validation: figures of a model. keep: writes a model as a checkpoint with metadata.
         """
-        self.model, self.stream, self.captions, self.config, self.folder = model, stream, captions, config, folder
+        self.model, self.stream, self.captions, self.config, self.folder = model.train(), stream, captions, config, folder
         self.validation, self.keep = validation, keep
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(parameter_groups(model, config), betas=(0.9, 0.98), foreach=True)

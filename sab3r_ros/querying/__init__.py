@@ -1,0 +1,1 @@
+"""From a phrase to the things in the map that it names."""
