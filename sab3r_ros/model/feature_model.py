@@ -9,8 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from sab3r_ros.errors import CheckpointError
+from sab3r_ros.model.catalog import CATALOG, cached_network
 from sab3r_ros.model.network_model import MonocularModel, TwoViewModel
-from sab3r_ros.model.weights import file_digest, load_checkpoint, read_metadata
+from sab3r_ros.model.precision import best_precision
+from sab3r_ros.model.weights import file_digest, load_checkpoint, read_config, read_metadata
 from sab3r_ros.types import View
 
 log = logging.getLogger(__name__)
@@ -50,17 +53,36 @@ class FeatureModel(Protocol):
         ...
 
 
+def checkpoint_path(name_or_path: str | Path) -> Path:
+    """The file behind "mini", a catalogued network's name, or a path.
+
+    Raises CheckpointError, saying how to get it, if a named network is not in the cache.
+    """
+    name = str(name_or_path)
+    if name == "mini":
+        return EMBEDDED
+    if name in CATALOG and CATALOG[name].network:
+        path = cached_network(name)
+        if not path.is_file():
+            raise CheckpointError(
+                f"{name} is not here yet: run `sab3r weights fetch {name}`, or `sab3r weights convert FILE --name {name}`"
+            )
+        return path
+    return Path(name_or_path)
+
+
 def load_model(name_or_path: str | Path = "mini", device: str | torch.device | None = None) -> FeatureModel:
     """A model ready to map with.
 
-    name_or_path: "mini" (embedded) or a checkpoint's path. device: default CUDA if there is one, else CPU.
-    Raises CheckpointError if the checkpoint is missing, corrupt or foreign.
+    name_or_path: "mini" (embedded), "sab3r" or "mast3r" (fetched before), or a checkpoint's path. device: default
+    CUDA if there is one, else CPU. Raises CheckpointError if the checkpoint is missing, corrupt or foreign.
     """
-    path = EMBEDDED if str(name_or_path) == "mini" else Path(name_or_path)
+    path = checkpoint_path(name_or_path)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = load_checkpoint(path)
     digest = read_metadata(path).get("source_sha256") or file_digest(path)
-    if network.config.monocular:
-        return MonocularModel(network, f"mini-{digest[:8]}", place)
+    if read_config(path).monocular:
+        return MonocularModel(load_checkpoint(path), f"mini-{digest[:8]}", place)
+    precision = best_precision(place)
+    network = load_checkpoint(path, precision)
     kind = "sab3r" if network.config.features else "mast3r"
-    return TwoViewModel(network, f"{kind}-{digest[:8]}", place)
+    return TwoViewModel(network, f"{kind}-{digest[:8]}", place, precision)

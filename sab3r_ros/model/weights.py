@@ -105,7 +105,7 @@ def file_digest(path: Path) -> str:
 def read_metadata(path: Path) -> dict[str, str]:
     """Notes of a checkpoint. Raises CheckpointError if it is missing, corrupt or not this package's."""
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: see `sab3r weights --help` for how to get one")
+        raise CheckpointError(f"no checkpoint at {path}: give a .safetensors file, or see `sab3r weights --help`")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
