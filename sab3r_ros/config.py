@@ -57,6 +57,12 @@ class LocateConfig(Checked):
     min_score: float = option(0.5, "objects that score less are not returned", 0.0, 1.0)
     max_objects: int = option(10, "most objects in an answer", 1, 1000)
     max_query_length: int = option(1000, "longest query, characters", 1, 100_000)
+    temperature: float = option(0.05, "of the softmax in which a query competes with other phrases", 1e-4, 10.0)
+    synonym_cosine: float = option(0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0)
+    voxel_share: float = option(0.5, "a voxel joins an object from this share of min_score on", 0.0, 1.0)
+    join_voxels: float = option(2.0, "voxels nearer than about this many voxel edges belong together", 1.0, 20.0)
+    min_voxels: int = option(5, "smallest object, voxels", 1, 100_000)
+    top_share: float = option(0.5, "share of an object's voxels, best first, that its score is the mean of", 0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,162 @@
+"""Scores, objects and answers on maps whose truth is known by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from small_maps import ToyText, box_points, snapshot_of
+
+from sab3r_ros.config import LocateConfig
+from sab3r_ros.errors import QueryError
+from sab3r_ros.querying.locate import Locator
+from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box
+from sab3r_ros.querying.score import Scorer
+
+BASIS = (
+    np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0].astype(np.float32) * 3
+)  # orthogonal, not unit
+EYE = np.eye(8, dtype=np.float32)
+
+
+def stored(word: str) -> np.ndarray:
+    """The stored feature (8,) whose language vector is the word's."""
+    return np.linalg.solve(BASIS, ToyText().encode([word])[0])
+
+
+@pytest.fixture
+def room():
+    return snapshot_of(
+        [
+            (box_points((0, 0, 0), (4, 4, 0.1)), stored("floor")),
+            (box_points((1, 1, 0.5), (1.6, 0.6, 0.6)), stored("sofa")),
+            (box_points((-1, 1, 0.5), (0.5, 0.5, 0.5)), stored("chair")),
+            (box_points((-1, -1, 0.5), (0.5, 0.5, 0.5)), stored("chair")),
+        ]
+    )
+
+
+@pytest.fixture
+def locator():
+    return Locator(BASIS, ToyText())
+
+
+def test_probability_is_the_softmax_over_cosines_of_language_vectors():
+    rng = np.random.default_rng(1)
+    basis, features = rng.normal(size=(8, 5)).astype(np.float32), rng.normal(size=(40, 5)).astype(np.float16)
+    scorer = Scorer(basis, ToyText(), LocateConfig(temperature=0.1))
+    phrases = scorer.phrases("couch", ("mug",))
+    assert "sofa" not in phrases.names and phrases.names[:2] == ("couch", "mug")
+    vectors = ToyText().encode(list(phrases.names))
+    language = features.astype(np.float64) @ basis.T
+    cosine = language / np.linalg.norm(language, axis=1, keepdims=True) @ vectors.T
+    expected = np.exp(cosine[:, 0] / 0.1) / np.exp(cosine / 0.1).sum(1)
+    np.testing.assert_allclose(scorer.probability(features, phrases), expected, rtol=1e-4)
+
+
+def test_a_voxel_without_a_feature_is_unlikely_to_be_anything():
+    scorer = Scorer(EYE, ToyText(), LocateConfig())
+    assert scorer.probability(np.zeros((1, 8), np.float16), scorer.phrases("mug"))[0] < 0.05
+
+
+def test_both_chairs_and_nothing_else(room, locator):
+    answer = locator.locate(room, "a chair")
+    assert answer.success and len(answer.objects) == 2 and answer.best_score > 0.9
+    assert sorted(np.round(o.box_center[1]).astype(int).tolist() for o in answer.objects) == [-1, 1]
+    for o in answer.objects:
+        np.testing.assert_allclose(o.box_center[[0, 2]], [-1, 0.5], atol=0.03)
+        np.testing.assert_allclose(o.box_size, 0.45, atol=0.02)
+        assert o.label == "chair" and len(o.indices) == 1000
+        assert np.linalg.norm(room.points[o.indices] - o.centroid, axis=1).min() < 1e-6
+    assert "2 objects found for 'chair'" in answer.message
+
+
+def test_a_synonym_finds_what_its_name_finds(room, locator):
+    assert np.array_equal(
+        locator.locate(room, "couch").objects[0].indices, locator.locate(room, "the sofa").objects[0].indices
+    )
+
+
+def test_an_absent_thing_names_the_nearest_miss(room, locator):
+    answer = locator.locate(room, "mug")
+    assert not answer.success and answer.objects == ()
+    assert (
+        "no 'mug' found" in answer.message
+        and "Nearest" in answer.message
+        and "under the 0.50" in answer.message
+    )
+
+
+def test_a_distractor_takes_what_it_names(room, locator):
+    assert not locator.locate(room, "couch", distractors=["sofa"], min_score=0.9).success
+
+
+def test_limits_of_the_request(room, locator):
+    assert len(locator.locate(room, "chair", max_objects=1).objects) == 1
+    assert "the first 1 returned" in locator.locate(room, "chair", max_objects=1).message
+    assert not locator.locate(room, "chair", min_score=1.0).success
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments", "text"),
+    [
+        ("", {}, "empty"),
+        ("   ", {}, "empty"),
+        ("x" * 10_000, {}, "10000 characters"),
+        ("mug", {"min_score": 1.5}, "0..1"),
+        ("mug", {"min_score": float("nan")}, "0..1"),
+        ("mug", {"max_objects": 0}, "1 or more"),
+    ],
+)
+def test_bad_requests_say_what_to_do(room, locator, query, arguments, text):
+    with pytest.raises(QueryError, match=text):
+        locator.locate(room, query, **arguments)
+
+
+def test_maps_that_cannot_answer(locator):
+    with pytest.raises(QueryError, match="empty"):
+        locator.locate(snapshot_of([]), "mug")
+    with pytest.raises(QueryError, match="no language features"):
+        locator.locate(snapshot_of([(box_points((0, 0, 0), (0.2, 0.2, 0.2)), np.zeros(0))]), "mug")
+    with pytest.raises(QueryError, match="3 dimensions"):
+        locator.locate(snapshot_of([(box_points((0, 0, 0), (0.2, 0.2, 0.2)), np.ones(3))]), "mug")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_pieces_agree_with_a_brute_force_twin(seed, count):
+    points = np.random.default_rng(seed).uniform(-0.5, 0.5, (count, 3))
+    cells = np.floor(points / 0.1).astype(int)
+    expected = np.arange(count)
+    for _ in range(count):
+        for a in range(count):
+            touching = np.abs(cells - cells[a]).max(1) <= 1
+            expected[touching] = expected[touching].min()
+    found = connected_pieces(points, 0.1)
+    assert np.array_equal(found[:, None] == found, expected[:, None] == expected)
+
+
+def test_a_turned_box_is_recovered():
+    local = box_points((0, 0, 0), (2.0, 0.5, 1.0)).astype(float)
+    yaw = np.deg2rad(30)
+    R = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    box = upright_box(local @ R.T + [3, -2, 1])
+    np.testing.assert_allclose(box.center, [3, -2, 1], atol=0.02)
+    np.testing.assert_allclose(box.size, [1.95, 0.45, 0.95], atol=0.06)
+    np.testing.assert_allclose(np.abs(box.R.T @ R), np.eye(3), atol=0.02)
+    assert np.linalg.det(box.R) == pytest.approx(1)
+
+
+def test_the_centroid_of_a_ring_lies_on_it():
+    angle = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    point = point_on(ring, np.ones(100))
+    assert cKDTree(ring).query(point)[0] == 0
+
+
+def test_top_mean_by_hand():
+    assert top_mean(np.array([0.0, 1.0, 0.5, 0.9]), np.array([1.0, 3.0, 1.0, 1.0]), 0.5) == pytest.approx(
+        (3 + 0.9) / 4
+    )
