@@ -1,6 +1,10 @@
-"""Hand-made maps: boxes of voxels whose features are the vectors of their names, rotated into a short basis."""
+"""Hand-made maps: boxes of voxels whose features are the vectors of their names, rotated into a short
+basis.
+"""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,11 +46,13 @@ def snapshot_of(parts: list[tuple[np.ndarray, np.ndarray]], identity: str = "han
 
 
 class ToyText:
-    """Words on axes: each known word is a unit vector, 'couch' lies near 'sofa', all other words share the last axes."""
+    """Words on axes: each known word is a unit vector, 'couch' lies near 'sofa', all other words share the
+    last axes.
+    """
 
     space = "toy"
     dim = 8
-    words = {"sofa": 0, "chair": 1, "table": 2, "lamp": 3, "mug": 4}
+    words: ClassVar = {"sofa": 0, "chair": 1, "table": 2, "lamp": 3, "mug": 4}
 
     def encode(self, phrases: list[str]) -> np.ndarray:
         rows = []

@@ -1,4 +1,4 @@
-"""`Locator`: a text query becomes the objects of the map that it names (the Locate half of Map and Locate)."""
+"""`Locator`: a text query becomes the objects of the map that it names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 class Locator:
     """Answers text queries from map snapshots.
 
-    feature_basis: (L, D) float32 of the model that made the map. text: encoder of the same language space. Thread-safe as
-    far as the encoder is: an answer depends on its arguments alone.
+    feature_basis: (L, D) float32 of the model that made the map. text: encoder of the same language space.
+    Thread-safe as far as the encoder is: an answer depends on its arguments alone.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class Locator:
     ) -> LocateAnswer:
         """The objects that the query names, best first, and a message for people.
 
-        distractors: phrases that the objects are not. min_score: 0..1, max_objects: ≥ 1; None means the configured ones.
+        distractors: phrases that the objects are not. min_score: 0..1, max_objects: ≥ 1; None means the
+        configured ones.
         Raises QueryError if the query is empty or too long, or the map empty or without language features.
         """
         threshold = self.config.min_score if min_score is None else float(min_score)

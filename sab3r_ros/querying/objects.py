@@ -18,7 +18,9 @@ BOX_TRIM = 0.01  # share of an object's points at each end of an axis that its b
 
 @dataclass(frozen=True)
 class Box:
-    """Upright oriented box. center (3,) metres, R (3, 3) axes as columns with the third +z, size (3,) metres, longest side first."""
+    """Upright oriented box. center (3,) metres, R (3, 3) axes as columns with the third +z, size (3,)
+    metres, longest side first.
+    """
 
     center: np.ndarray
     R: np.ndarray
@@ -26,7 +28,9 @@ class Box:
 
 
 def connected_pieces(points: np.ndarray, cell_m: float) -> np.ndarray:
-    """(N, 3) points → (N,) int32 piece of each. Points are joined where their cells of cell_m touch, corners included."""
+    """(N, 3) points → (N,) int32 piece of each. Points are joined where their cells of cell_m touch,
+    corners included.
+    """
     if len(points) == 0:
         return np.zeros(0, np.int32)
     cell = np.floor(points / cell_m).astype(np.int64)
@@ -46,7 +50,9 @@ def connected_pieces(points: np.ndarray, cell_m: float) -> np.ndarray:
 
 
 def upright_box(points: np.ndarray) -> Box:
-    """The box of smallest ground area around (N, 3) points, without the outermost BOX_TRIM at each end of each axis."""
+    """The box of smallest ground area around (N, 3) points, without the outermost BOX_TRIM at each end of
+    each axis.
+    """
     points = points.astype(np.float64)
     middle = points.mean(0)
     (_, (width, height), angle) = cv2.minAreaRect((points[:, :2] - middle[:2]).astype(np.float32))
@@ -58,7 +64,9 @@ def upright_box(points: np.ndarray) -> Box:
 
 
 def point_on(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The point of (N, 3) nearest to their weighted mean: a centroid that lies on a hollow or bent object too."""
+    """The point of (N, 3) nearest to their weighted mean: a centroid that lies on a hollow or bent object
+    too.
+    """
     mean = weights @ points / weights.sum()
     return points[np.argmin(((points - mean) ** 2).sum(1))].astype(np.float64)
 

@@ -1,7 +1,8 @@
 """How likely each voxel is what was asked for.
 
-A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax with what else the
-voxel may be: canonical phrases (LERF), the room's background, the request's distractors and the nouns of indoor scenes.
+A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax
+with what else the voxel may be: canonical phrases (LERF), the room's background, the request's distractors
+and the nouns of indoor scenes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ BLOCK = 1 << 15  # voxels at a time: the scores of a block stay in the cache
 
 @dataclass(frozen=True)
 class PhraseSet:
-    """A query and its competitors. names: (P,), the query first. directions: (D, P) float32, basisᵀ @ text vector."""
+    """A query and its competitors. names: (P,), the query first. directions: (D, P) float32, basisᵀ @ text
+    vector.
+    """
 
     names: tuple[str, ...]
     directions: np.ndarray
@@ -28,7 +31,8 @@ class PhraseSet:
 class Scorer:
     """Probabilities of a text for stored features.
 
-    basis: (L, D) float32, the language vector of a stored feature f (D,) is basis @ f. text: encoder of the same space.
+    basis: (L, D) float32, the language vector of a stored feature f (D,) is basis @ f. text: encoder of the
+    same space.
     """
 
     def __init__(self, basis: np.ndarray, text: TextEncoder, config: LocateConfig) -> None:
@@ -47,13 +51,17 @@ class Scorer:
         return PhraseSet(tuple(names[k] for k in keep), self.basis.T @ vectors[keep].T)
 
     def cosines(self, features: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """(N, D) features, (D, P) directions → (N, P) float32 cosines of the language vectors. A zero feature gives zeros."""
+        """(N, D) features, (D, P) directions → (N, P) float32 cosines of the language vectors. A zero
+        feature gives zeros.
+        """
         f = features.astype(np.float32)
         length = np.sqrt(np.maximum(np.einsum("nd,nd->n", f @ self.gram, f), 1e-12))
         return (f @ directions) / length[:, None]
 
     def probability(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        """(N, D) float16 features → (N,) float32 in 0..1: the softmax's share of the query, at the configured temperature."""
+        """(N, D) float16 features → (N,) float32 in 0..1: the softmax's share of the query, at the
+        configured temperature.
+        """
         out = np.empty(len(features), np.float32)
         for start in range(0, len(features), BLOCK):
             part = slice(start, start + BLOCK)
