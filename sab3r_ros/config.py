@@ -38,16 +38,39 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
 
 
 @dataclass(frozen=True)
+class AlignmentConfig(Checked):
+    """How matches become poses (mapping/alignment.py)."""
+
+    min_matches: int = option(30, "matches that must agree before two keyframes count as aligned", 6, 100_000)
+    min_inliers: float = option(0.15, "share of a pair's matches that must agree", 0.0, 1.0)
+    max_matches: int = option(600, "matches of a pair that are used, the surest first", 10, 100_000)
+    hypotheses: int = option(160, "three-point similarities tried a pair", 8, 100_000)
+    inlier_angle_rad: float = option(0.03, "a match agrees if both rays are closer than this, radians", 1e-4, 1.0)
+    inlier_log_ratio: float = option(0.35, "and if the distances' logarithmic ratio is smaller than this", 1e-3, 10.0)
+    max_log_scale: float = option(0.7, "largest logarithmic scale between two keyframes' pointmaps", 1e-3, 10.0)
+    ray_sigma_rad: float = option(0.008, "expected error of a matched ray, radians", 1e-5, 1.0)
+    log_depth_sigma: float = option(0.12, "expected error of a pointmap's log distance", 1e-3, 10.0)
+    scale_prior: float = option(0.02, "expected change of a keyframe's log scale from its start, per window", 1e-4, 10.0)
+    robust_width: float = option(3.0, "residuals beyond so many sigmas lose their say", 0.1, 100.0)
+    refine_steps: int = option(15, "most Gauss-Newton steps", 1, 1000)
+
+
+@dataclass(frozen=True)
 class MapperConfig(Checked):
     """How frames become a map (paper Sec. 4; windows of overlapping keyframes)."""
 
     window: int = option(4, "keyframes in a window", 2, 16)
     shared: int = option(2, "keyframes that a window shares with the one before", 1, 15)
     keyframe_disparity: float = option(
-        0.06, "median image motion that makes a new keyframe, as a fraction of the image width", 0.0, 1.0
+        0.05, "median image motion that makes a new keyframe, as a fraction of the image width", 0.0, 1.0
     )
-    voxel_size_m: float = option(0.03, "edge of a map voxel, metres", 0.005, 1.0)
+    keyframe_interval_s: float = option(5.0, "a new keyframe at least so often while the camera moves, seconds", 0.0)
+    min_texture: float = option(3.0, "mean absolute gradient (grey levels a pixel) below which a frame is skipped", 0.0, 255.0)
+    voxel_size_m: float = option(0.02, "edge of a map voxel, metres", 0.002, 1.0)
+    max_voxels: int = option(5_000_000, "most voxels kept; beyond it the least seen go", 1000)
     min_confidence: float = option(1.5, "pointmap confidence below which a pixel is not mapped", 1.0, 1e6)
+    max_depth_step: float = option(0.06, "relative depth step to a neighbour beyond which a pixel is an edge, not mapped", 0.001, 10.0)
+    max_range_m: float = option(8.0, "points farther than this from their camera are not mapped, metres", 0.1, 1000.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Similarities and cameras: NumPy alone, no knowledge of maps or networks."""

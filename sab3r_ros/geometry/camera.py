@@ -1,0 +1,50 @@
+"""Pinhole cameras: rays, focal lengths from pointmaps, pointmaps on known rays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pixel_grid(height: int, width: int) -> np.ndarray:
+    """(H, W, 2) pixel centres (u, v); integers are centres."""
+    u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.stack([u, v], -1)
+
+
+def pinhole(focal: float, height: int, width: int) -> np.ndarray:
+    """(3, 3) intrinsics with the principal point at the centre of the image."""
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray, rounds: int = 8) -> float:
+    """Focal length in pixels that best explains an own-frame pointmap (Weiszfeld's L1, as DUSt3R has it).
+
+    points: (H, W, 3) RDF. confidence: (H, W) ≥ 1 weighs. The principal point is taken to be the centre.
+    Returns NaN if no point lies in front of the camera.
+    """
+    h, w = confidence.shape
+    uv = (pixel_grid(h, w) - [(w - 1) / 2, (h - 1) / 2]).reshape(-1, 2)
+    X = points.reshape(-1, 3)
+    front = X[:, 2] > 1e-6
+    if not front.any():
+        return float("nan")
+    uv, xy, c = uv[front], X[front, :2] / X[front, 2:], confidence.reshape(-1)[front]
+    weight = c.astype(float)
+    for _ in range(rounds):
+        focal = float((weight * (uv * xy).sum(1)).sum() / max((weight * (xy**2).sum(1)).sum(), 1e-12))
+        weight = c / np.maximum(np.linalg.norm(uv - focal * xy, axis=1), 1e-3)
+    return focal
+
+
+def on_rays(points: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """The pointmap with its depths kept and its points moved onto the rays of K. (H, W, 3) → the same, float32."""
+    h, w = points.shape[:2]
+    rays = (pixel_grid(h, w) - K[:2, 2]) / [K[0, 0], K[1, 1]]
+    z = points[..., 2:]
+    return np.concatenate([rays * z, z], -1).astype(np.float32)
+
+
+def project(points: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """(..., 3) camera points → (..., 2) pixels; NaN behind the camera."""
+    z = np.where(points[..., 2:] > 1e-6, points[..., 2:], np.nan)
+    return points[..., :2] / z * [K[0, 0], K[1, 1]] + K[:2, 2]

@@ -1,0 +1,1 @@
+"""From frames to a semantic map: keyframes, windows, alignment, voxels (paper Sec. 4; Fig. 2)."""

@@ -1,0 +1,161 @@
+"""Poses from matches: where keyframes stand so that their own-frame pointmaps agree along rays and in depth.
+
+A match says that pixel a of view i and pixel b of view j are one point. Its residuals are the directions in which each
+camera sees the other's point, which good matches know well, and the ratio of the distances, which a pointmap knows less
+well (rays beat raw 3D distances: a pointmap's error lies along its rays).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sab3r_ros.config import AlignmentConfig
+from sab3r_ros.geometry.sim3 import Sim3, umeyama
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Matched points of two keyframes. Xi, Xj: (M, 3) each in its own camera frame. weight: (M,) > 0, mean about 1."""
+
+    i: int
+    j: int
+    Xi: np.ndarray
+    Xj: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class PairAlignment:
+    """T_ij takes points of j into i's frame. inliers: share of matches that agree. count: how many those are."""
+
+    T_ij: Sim3
+    inliers: float
+    count: int
+
+
+def unit(X: np.ndarray) -> np.ndarray:
+    return X / np.maximum(np.linalg.norm(X, axis=-1, keepdims=True), 1e-9)
+
+
+def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) -> PairAlignment | None:
+    """Robust Sim(3) between two keyframes: RANSAC over three-point similarities, then refinement on rays and depth ratios.
+
+    None if there are fewer than `min_matches`, or fewer than that many agree, or too small a share.
+    """
+    m = len(edge.weight)
+    if m < config.min_matches:
+        return None
+    p = edge.weight / edge.weight.sum()
+    sets = rng.choice(m, (config.hypotheses, 3), p=p)
+    s, R, t = umeyama(edge.Xj[sets], edge.Xi[sets])
+    # Score: both cameras see the other's point in the matched direction, at a plausible distance.
+    q = s[:, None, None] * np.einsum("hij,mj->hmi", R, edge.Xj) + t[:, None]
+    back = np.einsum("hji,hmj->hmi", R, edge.Xi[None] - t[:, None]) / np.maximum(s, 1e-9)[:, None, None]
+    cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
+    ratio = np.abs(np.log(np.maximum(np.linalg.norm(q, axis=-1), 1e-9) / np.linalg.norm(edge.Xi, axis=-1)))
+    agree = (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
+    scale_ok = np.abs(np.log(np.maximum(s, 1e-9))) < config.max_log_scale
+    best = int(np.where(scale_ok, (agree * edge.weight).sum(1), -1).argmax())
+    start = Sim3(float(s[best]), R[best], t[best])
+    if agree[best].sum() < config.min_matches / 2:
+        return None
+    poses = refine({edge.i: Sim3.identity(), edge.j: start}, [edge], {edge.i}, config)
+    T_ij = poses[edge.j]
+    good = agreement(T_ij, edge, config)
+    if good.sum() < config.min_matches or good.mean() < config.min_inliers:
+        return None
+    return PairAlignment(T_ij, float(good.mean()), int(good.sum()))
+
+
+def agreement(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> np.ndarray:
+    """(M,) bool: matches whose points agree in both directions and in distance."""
+    q, back = T_ij.apply(edge.Xj), T_ij.inverse().apply(edge.Xi)
+    cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
+    ratio = np.abs(np.log(np.linalg.norm(q, axis=-1) / np.linalg.norm(edge.Xi, axis=-1)))
+    return (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
+
+
+def refine(poses: dict[int, Sim3], edges: Iterable[Edge], fixed: set[int], config: AlignmentConfig) -> dict[int, Sim3]:
+    """Joint robust Gauss-Newton (Levenberg-Marquardt damped) over all keyframes' similarities.
+
+    poses: T_Wk of each keyframe, a start. fixed: keyframes that stay (at least one, or the gauge is free). Each free
+    keyframe's scale is drawn weakly to its start's (`scale_prior`), because a network trained on metric data guesses
+    scale better than a long chain of ratios carries it.
+    """
+    edges = list(edges)
+    free = [k for k in poses if k not in fixed]
+    column = {k: 7 * n for n, k in enumerate(free)}
+    start = dict(poses)
+    damping, cost = 1e-4, np.inf
+    current = dict(poses)
+    for _ in range(config.refine_steps):
+        A, b, new_cost = normal_equations(current, edges, column, config)
+        for k, c in column.items():
+            pull = np.log(current[k].s / start[k].s) / config.scale_prior
+            A[c + 6, c + 6] += 1 / config.scale_prior**2
+            b[c + 6] -= pull / config.scale_prior
+            new_cost += pull**2
+        if new_cost > cost:  # the last step made it worse: take it back, go more carefully
+            current, damping = previous, damping * 10
+            if damping > 1e3:
+                break
+            A, b = kept
+        else:
+            if cost - new_cost < 1e-5 * new_cost:
+                break
+            cost, damping = new_cost, max(damping / 3, 1e-7)
+            previous, kept = current, (A, b)
+        delta = np.linalg.solve(A + damping * np.diag(np.diag(A) + 1e-9), b)
+        current = {
+            k: Sim3.step(delta[column[k] : column[k] + 7]) @ T if k in column else T for k, T in current.items()
+        }
+    return current
+
+
+def normal_equations(
+    poses: dict[int, Sim3], edges: list[Edge], column: dict[int, int], config: AlignmentConfig
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """A, b of A δ = b for left perturbations δ = (rotation, translation, log scale) of the free keyframes, and the robust cost."""
+    n = 7 * len(column)
+    A, b, cost = np.zeros((n, n)), np.zeros(n), 0.0
+    for edge in edges:
+        for i, j, Xi, Xj in ((edge.i, edge.j, edge.Xi, edge.Xj), (edge.j, edge.i, edge.Xj, edge.Xi)):
+            if i not in column and j not in column:
+                continue
+            p = poses[j].apply(Xj)
+            q = poses[i].inverse().apply(p)  # j's point as camera i sees it
+            length = np.maximum(np.linalg.norm(q, axis=1), 1e-6)
+            u = q / length[:, None]
+            ray = (u - unit(Xi)) / config.ray_sigma_rad
+            depth = np.log(length / np.linalg.norm(Xi, axis=1)) / config.log_depth_sigma
+            square = (ray**2).sum(1) + depth**2
+            kernel = 1 / (1 + square / config.robust_width**2) ** 2  # Geman-McClure
+            cost += float((edge.weight * square / (1 + square / config.robust_width**2)).sum())
+            # dq/dδ_j = R_iᵀ/s_i · [−[p]×, I, p], dq/dδ_i = −dq/dδ_j
+            P = np.zeros((len(p), 3, 7))
+            P[:, 0, 1], P[:, 0, 2] = p[:, 2], -p[:, 1]
+            P[:, 1, 0], P[:, 1, 2] = -p[:, 2], p[:, 0]
+            P[:, 2, 0], P[:, 2, 1] = p[:, 1], -p[:, 0]
+            P[:, [0, 1, 2], [3, 4, 5]] = 1
+            P[:, :, 6] = p
+            dq = (poses[i].R.T / poses[i].s) @ P
+            radial = np.einsum("mk,mkd->md", u, dq)
+            J_ray = (dq - u[:, :, None] * radial[:, None]) / (length[:, None, None] * config.ray_sigma_rad)
+            J = np.concatenate([J_ray, (radial / length[:, None] / config.log_depth_sigma)[:, None]], 1)
+            r = np.concatenate([ray, depth[:, None]], 1)
+            w = edge.weight * kernel
+            H = np.einsum("m,mkd,mke->de", w, J, J, optimize=True)
+            g = np.einsum("m,mkd,mk->d", w, J, r, optimize=True)
+            for k, sign in ((j, 1.0), (i, -1.0)):
+                if k in column:
+                    c = column[k]
+                    A[c : c + 7, c : c + 7] += H
+                    b[c : c + 7] -= sign * g
+            if i in column and j in column:
+                ci, cj = column[i], column[j]
+                A[ci : ci + 7, cj : cj + 7] -= H
+                A[cj : cj + 7, ci : ci + 7] -= H.T
+    return A, b, cost

@@ -1,0 +1,43 @@
+"""From an aligned keyframe's view to voxels: which pixels are surface, and what they carry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sab3r_ros.config import MapperConfig
+from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.semantic_map import SemanticMap
+from sab3r_ros.types import View
+
+PIXEL_STRIDE = 2  # every second pixel in rows and columns is mapped: denser than any voxel grid in use
+
+
+def surface_pixels(view: View, config: MapperConfig) -> np.ndarray:
+    """(H, W) bool: confident, in range, and no edge in depth, where a pointmap bridges near and far by flying points."""
+    z = view.points[..., 2]
+    good = np.isfinite(view.points).all(-1) & (z > 1e-3)
+    log_z = np.log(np.where(good, z, 1.0))
+    step = np.zeros_like(z)
+    for axis in (0, 1):
+        change = np.abs(np.diff(log_z, axis=axis))
+        before = [(0, 0), (0, 0)]
+        before[axis] = (1, 0)
+        after = [(0, 0), (0, 0)]
+        after[axis] = (0, 1)
+        step = np.maximum(step, np.maximum(np.pad(change, before), np.pad(change, after)))
+    near = np.linalg.norm(view.points, axis=-1) < config.max_range_m
+    return good & near & (step < config.max_depth_step) & (view.confidence >= config.min_confidence)
+
+
+def fuse(world: SemanticMap, view: View, image: np.ndarray, T_WK: Sim3, config: MapperConfig) -> int:
+    """Integrate a view's surface pixels. image: (H, W, 3) uint8 at the pointmap's size. Returns the number of new voxels."""
+    mask = np.zeros(view.confidence.shape, bool)
+    mask[::PIXEL_STRIDE, ::PIXEL_STRIDE] = True
+    v, u = np.nonzero(mask & surface_pixels(view, config))
+    H, W = view.confidence.shape
+    if view.features is None:
+        features = np.zeros((len(v), world.feature_dim), np.float16)
+    else:
+        h, w, _ = view.features.shape
+        features = view.features[v * h // H, u * w // W]
+    return world.integrate(T_WK.apply(view.points[v, u]), image[v, u], features, view.confidence[v, u])

@@ -1,0 +1,149 @@
+"""A window of overlapping keyframes: pointmaps and matches of its pairs → poses in one frame → its place in the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from sab3r_ros.config import AlignmentConfig
+from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
+from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
+from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, refine
+from sab3r_ros.mapping.keyframes import Keyframe
+from sab3r_ros.mapping.matching import match_views, points_at
+from sab3r_ros.model.feature_model import FeatureModel
+from sab3r_ros.types import View
+
+SHARED_SAMPLES = 4000  # pixels of the shared keyframes that place a window in the map
+
+
+class FocalEstimate:
+    """One focal length for a camera: the user's, or the running median of what each pointmap says."""
+
+    def __init__(self) -> None:
+        self._seen: list[float] = []
+
+    def update(self, view: View) -> None:
+        focal = focal_from_pointmap(view.points[::4, ::4], view.confidence[::4, ::4]) * 4
+        if np.isfinite(focal):
+            self._seen = [*self._seen[-199:], focal]
+
+    def K(self, keyframe: Keyframe) -> np.ndarray | None:
+        """(3, 3) intrinsics for the keyframe's pixels; None before any estimate."""
+        if keyframe.K is not None:
+            return keyframe.K
+        h, w = keyframe.image.shape[:2]
+        return pinhole(float(np.median(self._seen)), h, w) if self._seen else None
+
+
+@dataclass
+class Window:
+    """The keyframes that are aligned together. Views and matches are computed once and kept while both keyframes stay."""
+
+    model: FeatureModel
+    config: AlignmentConfig
+    focal: FocalEstimate = field(default_factory=FocalEstimate)
+    keyframes: list[Keyframe] = field(default_factory=list)
+    _views: dict[int, View] = field(default_factory=dict)
+    _edges: dict[tuple[int, int], Edge | None] = field(default_factory=dict)
+    _pairs: dict[tuple[int, int], PairAlignment | None] = field(default_factory=dict)
+
+    def add(self, keyframe: Keyframe) -> None:
+        self.keyframes.append(keyframe)
+
+    def keep_last(self, count: int) -> None:
+        """Forget all but the last `count` keyframes, with their views, matches and encodings."""
+        for keyframe in self.keyframes[:-count] if count else self.keyframes:
+            keyframe.encoding = None
+        self.keyframes = self.keyframes[-count:] if count else []
+        here = {k.id for k in self.keyframes}
+        self._views = {k: v for k, v in self._views.items() if k in here}
+        self._edges = {k: v for k, v in self._edges.items() if set(k) <= here}
+        self._pairs = {k: v for k, v in self._pairs.items() if set(k) <= here}
+
+    def view(self, keyframe: Keyframe) -> View:
+        """The keyframe's own-frame view, its points on the rays of the camera's one focal length."""
+        if keyframe.id not in self._views:
+            partner = self._neighbour(keyframe)
+            view, _ = self.model.decode(keyframe.encoding, partner.encoding)
+            self.focal.update(view)
+            K = self.focal.K(keyframe)
+            points = view.points if K is None else on_rays(view.points, K)
+            self._views[keyframe.id] = View(
+                points, view.confidence, view.descriptors, view.descriptor_confidence, view.features
+            )
+        return self._views[keyframe.id]
+
+    def _neighbour(self, keyframe: Keyframe) -> Keyframe:
+        others = [k for k in self.keyframes if k.id != keyframe.id]
+        return min(others, key=lambda k: abs(k.id - keyframe.id)) if others else keyframe
+
+    def edge(self, a: Keyframe, b: Keyframe) -> Edge | None:
+        """Matched points of two keyframes, the surest `max_matches`; None if there are too few."""
+        key = (a.id, b.id)
+        if key not in self._edges:
+            va, vb = self.view(a), self.view(b)
+            if self.model.monocular:
+                matches = match_views(va, vb)
+            else:
+                matches = match_views(*self.model.decode(a.encoding, b.encoding))
+            best = np.argsort(-matches.weight)[: self.config.max_matches]
+            uv_a, uv_b, weight = matches.first[best], matches.second[best], matches.weight[best]
+            Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)
+            good = np.isfinite(Xa).all(1) & np.isfinite(Xb).all(1) & (Xa[:, 2] > 1e-3) & (Xb[:, 2] > 1e-3)
+            weight = np.clip(weight[good] / max(np.median(weight[good]), 1e-9), 0.2, 5.0) if good.any() else weight[good]
+            enough = good.sum() >= self.config.min_matches
+            self._edges[key] = Edge(a.id, b.id, Xa[good], Xb[good], weight) if enough else None
+        return self._edges[key]
+
+    def pair(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
+        key = (a.id, b.id)
+        if key not in self._pairs:
+            edge = self.edge(a, b)
+            self._pairs[key] = align_pair(edge, self.config, rng) if edge else None
+        return self._pairs[key]
+
+    def solve(self, rng: np.random.Generator) -> dict[int, Sim3]:
+        """Poses T_Vk of the window's keyframes in one frame V, that of the first keyframe it could connect from.
+
+        A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over all matches of aligned
+        pairs settles them. Keyframes that no aligned pair connects are left out.
+        """
+        pairs = {(a.id, b.id): self.pair(a, b, rng) for a, b in combinations(self.keyframes, 2)}
+        found = {k: p for k, p in pairs.items() if p}
+        root = self.keyframes[0].id
+        poses = {root: Sim3.identity()}
+        while True:
+            reach = [(p.count, k, p) for k, p in found.items() if (k[0] in poses) != (k[1] in poses)]
+            if not reach:
+                break
+            _, (i, j), p = max(reach, key=lambda r: r[0])
+            if i in poses:
+                poses[j] = poses[i] @ p.T_ij
+            else:
+                poses[i] = poses[j] @ p.T_ij.inverse()
+        edges = [e for k, e in self._edges.items() if e is not None and found.get(k) and set(k) <= poses.keys()]
+        return refine(poses, edges, {root}, self.config) if edges else poses
+
+    def place(self, poses: dict[int, Sim3], rng: np.random.Generator) -> tuple[Sim3, float] | None:
+        """T_WV from the keyframes that the map holds already, and the median relative misfit of their points.
+
+        The same pixels of a shared keyframe have a place in the map and one in the window: a confidence-weighted robust
+        Sim(3) takes one to the other. None if the window holds no keyframe of the map.
+        """
+        X, Y, w = [], [], []
+        for k in self.keyframes:
+            if k.T_WK is not None and k.id in poses:
+                view = self.view(k)
+                P, c = view.points.reshape(-1, 3).astype(float), view.confidence.ravel()
+                pick = rng.choice(len(P), min(SHARED_SAMPLES, len(P)), replace=False)
+                pick = pick[np.isfinite(P[pick]).all(1)]
+                X.append(poses[k.id].apply(P[pick]))
+                Y.append(k.T_WK.apply(P[pick]))
+                w.append(c[pick].astype(float))
+        if not X:
+            return None
+        T_WV, misfit = robust_umeyama(np.concatenate(X), np.concatenate(Y), np.concatenate(w))
+        return T_WV, float(np.median(misfit))
