@@ -62,7 +62,7 @@ class MapperConfig(Checked):
     window: int = option(4, "keyframes in a window", 2, 16)
     shared: int = option(2, "keyframes that a window shares with the one before", 1, 15)
     keyframe_disparity: float = option(
-        0.05, "median image motion that makes a new keyframe, as a fraction of the image width", 0.0, 1.0
+        0.03, "median image motion that makes a new keyframe, as a fraction of the image width", 0.0, 1.0
     )
     keyframe_interval_s: float = option(5.0, "a new keyframe at least so often while the camera moves, seconds", 0.0)
     min_texture: float = option(3.0, "mean absolute gradient (grey levels a pixel) below which a frame is skipped", 0.0, 255.0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sab3r_ros.config import AlignmentConfig, MapperConfig
+from sab3r_ros.errors import MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.fusion import fuse
 from sab3r_ros.mapping.keyframes import Keyframe, KeyframeSelector, check_image
@@ -64,7 +65,7 @@ class IncrementalMapper:
             self.window = Window(self.model, self.alignment)
             self.places = PlaceMemory()
             self.world = SemanticMap(self.config.voxel_size_m, self.model.feature_basis.shape[1], self.config.max_voxels)
-            self.state = TrackingState.INITIALISING
+            self.tracking = TrackingState.INITIALISING
             self.windows_rejected = 0
             self._placed: list[tuple[float, Sim3]] = []
             self._next_id = 0
@@ -90,7 +91,7 @@ class IncrementalMapper:
         keyframe = Keyframe(self._next_id, frame.stamp, image, K, self.model.encode(image))
         self._next_id += 1
         self._times.append(time.monotonic())
-        if self.state is TrackingState.LOST and not self._relocalised(keyframe):
+        if self.tracking is TrackingState.LOST and not self._relocalised(keyframe):
             return None
         self.window.add(keyframe)
         return self._process_window() if len(self.window.keyframes) >= self.config.window else None
@@ -115,7 +116,7 @@ class IncrementalMapper:
         lost = tuple(k.id for k in fresh if k.id not in poses)
         self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None]
         self.window.keep_last(self.config.shared)
-        self.state = TrackingState.TRACKING
+        self.tracking = TrackingState.TRACKING
         return MapUpdate(tuple(k.id for k in placed), lost, new_voxels, misfit)
 
     def _place(self, poses: dict[int, Sim3]) -> tuple[Sim3, float] | None:
@@ -141,7 +142,7 @@ class IncrementalMapper:
         """A window that does not fit is not forced in: before the map begins try again later, afterwards we are lost."""
         self.windows_rejected += 1
         if self._placed:
-            self.state = TrackingState.LOST
+            self.tracking = TrackingState.LOST
             self.window.keep_last(0)
             log.warning("lost: keyframes %s do not fit the map; show a place that it knows", [k.id for k in fresh])
         else:
@@ -159,7 +160,7 @@ class IncrementalMapper:
         keyframe.T_WK, alignment = found
         self._fuse(keyframe)
         self.window.keyframes = []
-        self.state = TrackingState.TRACKING
+        self.tracking = TrackingState.TRACKING
         log.info("relocalised: %d matches agree", alignment.count)
         return True
 
@@ -168,7 +169,7 @@ class IncrementalMapper:
         self.selector.reset()
         self.window.keep_last(0)
         if self._placed:
-            self.state = TrackingState.LOST
+            self.tracking = TrackingState.LOST
 
     def status(self) -> MapStatus:
         """A summary; cheap, from any thread."""
@@ -177,7 +178,7 @@ class IncrementalMapper:
         memory = self.world.memory_bytes + self.places.memory_bytes
         waiting = sum(k.T_WK is None for k in self.window.keyframes)
         return MapStatus(
-            self.state, len(self._placed), waiting, len(self.world), memory, rate, False, self.windows_rejected
+            self.tracking, len(self._placed), waiting, len(self.world), memory, rate, False, self.windows_rejected
         )
 
     def trajectory(self) -> Trajectory:
@@ -203,6 +204,34 @@ class IncrementalMapper:
                     self._version,
                 )
             return self._snapshot
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What, besides the snapshot, a later session needs to go on in this map."""
+        with self._lock:
+            poses = np.array([T.matrix() for _, T in self._placed]).reshape(-1, 4, 4)
+            return {"placed_T_WK": poses, **self.places.arrays()}
+
+    def restore(self, snapshot: MapSnapshot, state: dict[str, np.ndarray]) -> None:
+        """Replace the map by a saved one; new frames join it once they recognise a place of it.
+
+        Raises MapFileError if another model made it. A map saved without state can be asked, but not continued.
+        """
+        if snapshot.model_identity != self.model.identity:
+            raise MapFileError(
+                f"this map was made by {snapshot.model_identity}, the loaded model is {self.model.identity}: "
+                "their features differ; load that model, or map again"
+            )
+        self.reset()
+        with self._lock:
+            self.world = SemanticMap(snapshot.voxel_size_m, self.world.feature_dim, self.config.max_voxels)
+            self.world.load(snapshot.points, snapshot.colors, snapshot.features, snapshot.confidence, snapshot.hits)
+            if state:
+                stamps, poses = snapshot.trajectory.stamps, state["placed_T_WK"]
+                self._placed = [(float(t), Sim3.from_matrix(T)) for t, T in zip(stamps, poses, strict=True)]
+                self.places = PlaceMemory.from_arrays(state)
+                self._next_id = 1 + max((p.id for p in self.places.places), default=-1)
+                self.tracking = TrackingState.LOST
+            self._version += 1
 
     def current_pose(self) -> tuple[float, np.ndarray] | None:
         """Stamp and T_WC (4, 4) of the newest keyframe in the map, or None."""

@@ -60,6 +60,35 @@ class PlaceMemory:
         descriptors, points = described_points(view, POINTS)
         self.places.append(Place(id, T_WK, signature(view), descriptors.astype(np.float16), points.astype(np.float32)))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as arrays, one row a place, for a map file."""
+        P = self.places
+        return {
+            "place_ids": np.array([p.id for p in P], np.int64),
+            "place_T_WK": np.array([p.T_WK.matrix() for p in P]).reshape(-1, 4, 4),
+            "place_sizes": np.array([len(p.points) for p in P], np.int64),
+            "place_signatures": np.stack([p.signature for p in P]) if P else np.zeros((0, 0), np.float32),
+            "place_descriptors": np.concatenate([p.descriptors for p in P]) if P else np.zeros((0, 0), np.float16),
+            "place_points": np.concatenate([p.points for p in P]) if P else np.zeros((0, 3), np.float32),
+        }
+
+    @staticmethod
+    def from_arrays(arrays: dict[str, np.ndarray]) -> PlaceMemory:
+        """The reverse of `arrays`. Raises KeyError if one is missing."""
+        memory, cuts = PlaceMemory(), np.cumsum(arrays["place_sizes"])[:-1]
+        memory.places = [
+            Place(int(id), Sim3.from_matrix(T), signature, descriptors, points)
+            for id, T, signature, descriptors, points in zip(
+                arrays["place_ids"],
+                arrays["place_T_WK"],
+                arrays["place_signatures"],
+                np.split(arrays["place_descriptors"], cuts),
+                np.split(arrays["place_points"], cuts),
+                strict=True,
+            )
+        ] if len(arrays["place_ids"]) else []
+        return memory
+
     @property
     def memory_bytes(self) -> int:
         return sum(p.signature.nbytes + p.descriptors.nbytes + p.points.nbytes for p in self.places)
