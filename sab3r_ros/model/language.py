@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Semantic head → the text encoder that speaks its space.
@@ -21,15 +22,14 @@ def unit_features(inputs: Tensor, gram: Tensor) -> Tensor:
 
     gram: (D + 1, D + 1) basisᵀ @ basis; it gives the vector's length without making the vector.
     """
-    return rescaled(torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1), gram)
+    f = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
+    return f * ((f @ gram) * f).sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
-def rescaled(features: Tensor, gram: Tensor) -> Tensor:
-    """Features (..., D) scaled so that their language vectors are unit."""
-    return features * ((features @ gram) * features).sum(-1, keepdim=True).clamp_min(1e-12).rsqrt()
+def pooled(inputs: Tensor, cell: int) -> Tensor:
+    """Mean over cells: (1, D, H, W) → (H / cell, W / cell, D).
 
-
-def pooled(features: Tensor, gram: Tensor, cell: int) -> Tensor:
-    """Mean of unit language vectors over cells, unit again: (H, W, D) → (H / cell, W / cell, D). Exact by linearity."""
-    h, w, d = features.shape
-    return rescaled(features.view(h // cell, cell, w // cell, cell, d).mean((1, 3)), gram)
+    Before the vectors are made unit, which weights a pixel by its length: inside a few pixels that is harmless, and
+    it saves making H · W vectors of unit length.
+    """
+    return F.avg_pool2d(inputs, cell)[0].permute(1, 2, 0)

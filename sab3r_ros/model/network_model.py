@@ -162,5 +162,5 @@ class TwoViewModel(NetworkModel):
     @torch.inference_mode()
     def features(self, hooks: list[Tensor], grid: tuple[int, int]) -> np.ndarray:
         """(H / 4, W / 4, D) float16 of a first view: the language head without its last layer."""
-        inputs = self.language_head.penultimate(hooks, grid)[0].permute(1, 2, 0).float()
-        return pooled(unit_features(inputs, self.gram), self.gram, FEATURE_CELL).half().cpu().numpy()
+        inputs = pooled(self.language_head.penultimate(hooks, grid), FEATURE_CELL)
+        return unit_features(inputs.float(), self.gram).half().cpu().numpy()

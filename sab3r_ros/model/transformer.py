@@ -24,7 +24,7 @@ def grid_positions(rows: int, columns: int, device: torch.device | None = None) 
 
 
 def rotary_table(positions: Tensor, head_dim: int, base: float) -> Tensor:
-    """Cosines and signed sines of 2D rotary embedding, (2, N, head_dim) float32.
+    """Cosines and signed sines of 2D rotary embedding, (2, N, 1, head_dim) float32.
 
     positions: (N, 2). The first half of a head turns with the row, the second with the column; inside each
     half channel j pairs with j + head_dim / 4. Float32 whatever the network's precision: bfloat16 cannot hold
@@ -34,23 +34,24 @@ def rotary_table(positions: Tensor, head_dim: int, base: float) -> Tensor:
     frequency = base ** (-torch.arange(quarter, device=positions.device, dtype=torch.float32) / quarter)
     angle = positions.float()[..., None] * frequency  # (N, 2, quarter)
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack([torch.stack([cos, cos], 2), torch.stack([-sin, sin], 2)]).flatten(2)
+    return torch.stack([torch.stack([cos, cos], 2), torch.stack([-sin, sin], 2)]).flatten(2)[:, :, None]
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn x (B, heads, N, head_dim) by `rotary_table`'s angles; same type as x."""
+    """Turn x (..., N, heads, head_dim) by `rotary_table`'s angles; same type as x."""
     swapped = x.unflatten(-1, (2, 2, x.shape[-1] // 4)).flip(-2).flatten(-3)
-    return (x * table[0] + swapped * table[1]).to(x.dtype)
+    return torch.addcmul(x * table[0], swapped.to(table.dtype), table[1]).to(x.dtype)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention of (B, heads, N, head_dim) tensors."""
+    """Scaled dot-product attention of (B, N, heads, head_dim) tensors → (B, N, heads · head_dim)."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if q.requires_grad and q.device.type == "cpu":
-        # Backward of the fused kernel is the slowest operation of a training step on CPUs; plain products are
-        # not.
-        weight = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
-        return weight.to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v)
+        # The fused kernel's backward is the slowest operation of a training step on CPUs; plain products are not.
+        out = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).flatten(2)
 
 
 def cast_for(layer: nn.Module, x: Tensor) -> Tensor:
@@ -69,11 +70,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         """x: (B, N, width). table: of the N positions."""
-        q, k, v = (
-            self.qkv(cast_for(self.qkv, x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # each (B, heads, N, 64)
-        out = attend(rotate(q, table), rotate(k, table), v)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        qkv = self.qkv(cast_for(self.qkv, x)).unflatten(-1, (3, self.heads, -1))  # (B, N, 3, heads, head_dim)
+        q, k = rotate(qkv[:, :, :2].transpose(1, 2), table).unbind(1)  # both at once: few large steps
+        return self.proj(attend(q, k, qkv[:, :, 2]))
 
 
 class CrossAttention(nn.Module):
@@ -90,13 +89,12 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, other: Tensor, table: Tensor, other_table: Tensor) -> Tensor:
         """x: (B, N, width). other: (B, M, width). Returns (B, N, width)."""
 
-        def split(t: Tensor) -> Tensor:
-            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
         x, other = cast_for(self.projq, x), cast_for(self.projk, other)
-        q, k, v = split(self.projq(x)), split(self.projk(other)), split(self.projv(other))
-        out = attend(rotate(q, table), rotate(k, other_table), v)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        q, k, v = (
+            layer(t).unflatten(-1, (self.heads, -1))
+            for layer, t in ((self.projq, x), (self.projk, other), (self.projv, other))
+        )
+        return self.proj(attend(rotate(q, table), rotate(k, other_table), v))
 
 
 class Mlp(nn.Module):

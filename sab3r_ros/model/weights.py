@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from sab3r_ros.model.sab3r import SAB3R
 from sab3r_ros.model.sizes import SAB3RConfig
 
 FORMAT = "sab3r-1"
-CONVERSION_CHUNK = 200  # tensors read through one memory map while their type changes
+CONVERSION_CHUNK = 64  # tensors read through one memory map while their type changes
 MOST_KEYS_NAMED = 12  # in an error
 
 
@@ -126,17 +125,23 @@ def read_config(path: Path) -> SAB3RConfig:
         raise CheckpointError(f"{path} has no usable configuration: {error}") from error
 
 
-def read_tensors(path: Path, keys: Iterable[str], kind: Callable[[str], torch.dtype]) -> dict[str, Tensor]:
-    """Tensors in the type that `kind` gives for their key.
+def read_tensors(path: Path, kinds: dict[str, torch.dtype]) -> dict[str, Tensor]:
+    """Tensors of a file in the given types, by key.
 
-    What has that type in the file stays memory-mapped. While types change, the map is renewed now and then, so that
-    pages already converted do not stay in memory beside their copies.
+    A file whose types need no change stays memory-mapped. Otherwise all is copied, through a memory map that is
+    renewed now and then, so that pages already copied do not stay in memory beside their copies.
     """
-    keys, out = list(keys), {}
+    keys = list(kinds)
+    with safe_open(path, "pt") as file:
+        mapped = {key: file.get_tensor(key) for key in keys}
+    if all(mapped[key].dtype == kinds[key] for key in keys):
+        return mapped
+    mapped.clear()
+    out = {}
     for start in range(0, len(keys), CONVERSION_CHUNK):
         with safe_open(path, "pt") as file:
             for key in keys[start : start + CONVERSION_CHUNK]:
-                out[key] = file.get_tensor(key).to(kind(key))
+                out[key] = file.get_tensor(key).to(kinds[key], copy=True)
     return out
 
 
@@ -152,7 +157,7 @@ def load_checkpoint(path: str | Path, precision: torch.dtype = torch.float32) ->
         with safe_open(path, "pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         check_keys(shapes, model, path)
-        state = read_tensors(path, shapes, kinds.__getitem__)
+        state = read_tensors(path, {key: kinds[key] for key in shapes})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); fetch or convert it again") from error
     repeated = {key: state[first] for key, first in aliases(model).items()}
