@@ -166,10 +166,14 @@ def checked_body(path: Path, data: bytes) -> bytes:
         raise MapFileError(f"{path} is not a map file (.sab3r)" if data else f"{path} is empty, not a map")
     version = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little")
     if version != FORMAT_VERSION and len(data) > HEAD_BYTES:
-        raise MapFileError(f"{path} has map format {version}, this version reads {FORMAT_VERSION}: update sab3r_ros")
+        raise MapFileError(
+            f"{path} has map format {version}, this version reads {FORMAT_VERSION}: update sab3r_ros"
+        )
     body = data[HEAD_BYTES:]
     if hashlib.sha256(body).digest() != data[len(MAGIC) + 4 : HEAD_BYTES]:
-        raise MapFileError(f"{path} is truncated or corrupt (its checksum does not fit): copy or make it again")
+        raise MapFileError(
+            f"{path} is truncated or corrupt (its checksum does not fit): copy or make it again"
+        )
     return body
 
 
@@ -180,7 +184,9 @@ def assemble(tensors: dict[str, np.ndarray], about: dict) -> SavedMap:
     for name, (dtype, ndim) in ARRAYS.items():
         if tensors[name].dtype != dtype or tensors[name].ndim != ndim:
             raise ValueError(f"'{name}' has type {tensors[name].dtype} and shape {tensors[name].shape}")
-    state = {name.removeprefix("state/"): value for name, value in tensors.items() if name.startswith("state/")}
+    state = {
+        name.removeprefix("state/"): value for name, value in tensors.items() if name.startswith("state/")
+    }
     t = {name: tensors[name] for name in ARRAYS}
     n, k = len(t["points"]), len(t["stamps"])
     fits = (

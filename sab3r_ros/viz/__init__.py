@@ -1,0 +1,1 @@
+"""Maps for eyes and for other programs: one picture, common file formats."""
