@@ -23,7 +23,9 @@ class Checked:
         for f in fields(self):  # type: ignore[arg-type]
             value, low, high = getattr(self, f.name), f.metadata.get("low"), f.metadata.get("high")
             if (low is not None and not value >= low) or (high is not None and not value <= high):
-                raise ConfigError(f"{f.name} = {value!r} is out of range [{low}, {high}]: {f.metadata['text']}")
+                raise ConfigError(
+                    f"{f.name} = {value!r} is out of range [{low}, {high}]: {f.metadata['text']}"
+                )
 
 
 def from_dict(kind: type[T], values: dict[str, Any]) -> T:
@@ -45,12 +47,20 @@ class AlignmentConfig(Checked):
     min_inliers: float = option(0.15, "share of a pair's matches that must agree", 0.0, 1.0)
     max_matches: int = option(600, "matches of a pair that are used, the surest first", 10, 100_000)
     hypotheses: int = option(160, "three-point similarities tried a pair", 8, 100_000)
-    inlier_angle_rad: float = option(0.03, "a match agrees if both rays are closer than this, radians", 1e-4, 1.0)
-    inlier_log_ratio: float = option(0.35, "and if the distances' logarithmic ratio is smaller than this", 1e-3, 10.0)
-    max_log_scale: float = option(0.7, "largest logarithmic scale between two keyframes' pointmaps", 1e-3, 10.0)
+    inlier_angle_rad: float = option(
+        0.03, "a match agrees if both rays are closer than this, radians", 1e-4, 1.0
+    )
+    inlier_log_ratio: float = option(
+        0.35, "and if the distances' logarithmic ratio is smaller than this", 1e-3, 10.0
+    )
+    max_log_scale: float = option(
+        0.7, "largest logarithmic scale between two keyframes' pointmaps", 1e-3, 10.0
+    )
     ray_sigma_rad: float = option(0.008, "expected error of a matched ray, radians", 1e-5, 1.0)
     log_depth_sigma: float = option(0.12, "expected error of a pointmap's log distance", 1e-3, 10.0)
-    scale_prior: float = option(0.02, "expected change of a keyframe's log scale from its start, per window", 1e-4, 10.0)
+    scale_prior: float = option(
+        0.02, "expected change of a keyframe's log scale from its start, per window", 1e-4, 10.0
+    )
     robust_width: float = option(3.0, "residuals beyond so many sigmas lose their say", 0.1, 100.0)
     refine_steps: int = option(15, "most Gauss-Newton steps", 1, 1000)
 
@@ -64,13 +74,21 @@ class MapperConfig(Checked):
     keyframe_disparity: float = option(
         0.03, "median image motion that makes a new keyframe, as a fraction of the image width", 0.0, 1.0
     )
-    keyframe_interval_s: float = option(5.0, "a new keyframe at least so often while the camera moves, seconds", 0.0)
-    min_texture: float = option(3.0, "mean absolute gradient (grey levels a pixel) below which a frame is skipped", 0.0, 255.0)
+    keyframe_interval_s: float = option(
+        5.0, "a new keyframe at least so often while the camera moves, seconds", 0.0
+    )
+    min_texture: float = option(
+        3.0, "mean absolute gradient (grey levels a pixel) below which a frame is skipped", 0.0, 255.0
+    )
     voxel_size_m: float = option(0.02, "edge of a map voxel, metres", 0.002, 1.0)
     max_voxels: int = option(5_000_000, "most voxels kept; beyond it the least seen go", 1000)
     min_confidence: float = option(1.5, "pointmap confidence below which a pixel is not mapped", 1.0, 1e6)
-    max_depth_step: float = option(0.06, "relative depth step to a neighbour beyond which a pixel is an edge, not mapped", 0.001, 10.0)
-    max_range_m: float = option(8.0, "points farther than this from their camera are not mapped, metres", 0.1, 1000.0)
+    max_depth_step: float = option(
+        0.06, "relative depth step to a neighbour beyond which a pixel is an edge, not mapped", 0.001, 10.0
+    )
+    max_range_m: float = option(
+        8.0, "points farther than this from their camera are not mapped, metres", 0.1, 1000.0
+    )
 
 
 @dataclass(frozen=True)
@@ -80,12 +98,20 @@ class LocateConfig(Checked):
     min_score: float = option(0.5, "objects that score less are not returned", 0.0, 1.0)
     max_objects: int = option(10, "most objects in an answer", 1, 1000)
     max_query_length: int = option(1000, "longest query, characters", 1, 100_000)
-    temperature: float = option(0.05, "of the softmax in which a query competes with other phrases", 1e-4, 10.0)
-    synonym_cosine: float = option(0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0)
+    temperature: float = option(
+        0.05, "of the softmax in which a query competes with other phrases", 1e-4, 10.0
+    )
+    synonym_cosine: float = option(
+        0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
+    )
     voxel_share: float = option(0.5, "a voxel joins an object from this share of min_score on", 0.0, 1.0)
-    join_voxels: float = option(2.0, "voxels nearer than about this many voxel edges belong together", 1.0, 20.0)
+    join_voxels: float = option(
+        2.0, "voxels nearer than about this many voxel edges belong together", 1.0, 20.0
+    )
     min_voxels: int = option(5, "smallest object, voxels", 1, 100_000)
-    top_share: float = option(0.5, "share of an object's voxels, best first, that its score is the mean of", 0.0, 1.0)
+    top_share: float = option(
+        0.5, "share of an object's voxels, best first, that its score is the mean of", 0.0, 1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -95,9 +121,13 @@ class DistillConfig(Checked):
     batch_pairs: int = option(8, "view pairs in a step, per process", 1, 1024)
     steps: int = option(20_000, "optimiser steps in all", 1)
     learning_rate: float = option(7e-4, "AdamW's, after warm-up", 0.0, 1.0)
-    stem_rate: float = option(0.3, "learning rate of the pretrained stem, as a fraction of the rest's", 0.0, 1.0)
+    stem_rate: float = option(
+        0.3, "learning rate of the pretrained stem, as a fraction of the rest's", 0.0, 1.0
+    )
     warmup_steps: int = option(300, "steps of linear warm-up", 0)
-    decay_share: float = option(0.5, "share of the steps, at the end, over which the rate falls to a hundredth", 0.0, 1.0)
+    decay_share: float = option(
+        0.5, "share of the steps, at the end, over which the rate falls to a hundredth", 0.0, 1.0
+    )
     weight_decay: float = option(0.02, "AdamW's", 0.0, 1.0)
     gradient_clip: float = option(1.0, "largest norm of the gradient", 1e-6)
     ema: float = option(0.998, "decay of the averaged weights that are validated and kept", 0.0, 1.0)

@@ -60,7 +60,10 @@ def cast(T_WC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def points_of(depth: np.ndarray) -> np.ndarray:
     """(H, W) z-depth → (H, W, 3) camera points."""
-    return np.concatenate([(pixel_grid(HEIGHT, WIDTH) - K[:2, 2]) / FOCAL, np.ones((HEIGHT, WIDTH, 1))], -1) * depth[..., None]
+    return (
+        np.concatenate([(pixel_grid(HEIGHT, WIDTH) - K[:2, 2]) / FOCAL, np.ones((HEIGHT, WIDTH, 1))], -1)
+        * depth[..., None]
+    )
 
 
 class World:
@@ -73,7 +76,9 @@ class World:
     def image(self, T_WC: np.ndarray) -> np.ndarray:
         depth, hit = cast(T_WC)
         X = points_of(depth) @ T_WC[:3, :3].T + T_WC[:3, 3] + self.shift
-        waves = np.sin(X @ np.array([[9.0, 23, 5], [21, 6, 13], [8, 17, 27]])) + 0.6 * np.sin(X[..., ::-1] * 41)
+        waves = np.sin(X @ np.array([[9.0, 23, 5], [21, 6, 13], [8, 17, 27]])) + 0.6 * np.sin(
+            X[..., ::-1] * 41
+        )
         image = (120 + 45 * waves + 12 * hit[..., None]).clip(0, 255).astype(np.uint8)
         self.seen[image.tobytes()] = T_WC
         return image
@@ -115,7 +120,9 @@ class OracleModel:
         world_points = (X @ T_WC[:3, :3].T + T_WC[:3, 3] + self.world.shift)[::2, ::2]
         field = cv2.resize(rng.normal(size=(4, 5)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         factor = np.exp(self.depth_noise * field + self.scale_noise * rng.normal())
-        descriptors = np.cos(world_points @ self.frequencies + self.phases) + rng.normal(0, 0.05, (HEIGHT // 2, WIDTH // 2, 24))
+        descriptors = np.cos(world_points @ self.frequencies + self.phases) + rng.normal(
+            0, 0.05, (HEIGHT // 2, WIDTH // 2, 24)
+        )
         wrong = rng.random((HEIGHT // 2, WIDTH // 2)) < self.outliers
         descriptors[wrong] = rng.normal(size=(int(wrong.sum()), 24))
         descriptors /= np.linalg.norm(descriptors, axis=-1, keepdims=True)

@@ -36,7 +36,9 @@ def test_true_pointmaps_give_the_true_trajectory_and_map():
     T = truth[0] @ np.linalg.inv(mapper.trajectory().T_WC[0])
     X = snapshot.points @ T[:3, :3].T + T[:3, 3]
     box = BOXES[1]
-    top = (np.abs(X[:, 2] - box[1, 2]) < 0.06) & (X[:, :2] > box[0, :2]).all(1) & (X[:, :2] < box[1, :2]).all(1)
+    top = (
+        (np.abs(X[:, 2] - box[1, 2]) < 0.06) & (X[:, :2] > box[0, :2]).all(1) & (X[:, :2] < box[1, :2]).all(1)
+    )
     assert top.sum() > 50
     assert (snapshot.features[top].astype(float).argmax(1) == 2).mean() > 0.95
 
@@ -49,7 +51,11 @@ def test_a_keyframe_is_encoded_once():
 
 @pytest.mark.parametrize(
     ("noise", "limit"),
-    [({"depth_noise": 0.05}, 0.01), ({"depth_noise": 0.1, "outliers": 0.2}, 0.03), ({"scale_noise": 0.15, "depth_noise": 0.03}, 0.03)],
+    [
+        ({"depth_noise": 0.05}, 0.01),
+        ({"depth_noise": 0.1, "outliers": 0.2}, 0.03),
+        ({"scale_noise": 0.15, "depth_noise": 0.03}, 0.03),
+    ],
 )
 def test_noisy_pointmaps_still_give_a_trajectory(noise, limit):
     model, poses = OracleModel(World(), **noise), walk(30)
@@ -123,7 +129,12 @@ def test_black_frames_are_skipped_with_a_reason():
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((0, 0, 3), np.uint8), np.zeros((96, 128), np.uint8), np.full((96, 128, 3), np.nan), np.zeros((4, 4, 3), np.uint8)],
+    [
+        np.zeros((0, 0, 3), np.uint8),
+        np.zeros((96, 128), np.uint8),
+        np.full((96, 128, 3), np.nan),
+        np.zeros((4, 4, 3), np.uint8),
+    ],
 )
 def test_bad_images_raise_and_change_nothing(image):
     mapper = IncrementalMapper(OracleModel(World()), CONFIG)
@@ -148,9 +159,17 @@ def test_snapshot_is_shared_while_nothing_changes_and_survives_what_comes_after(
 
 def test_the_map_frame_is_rep_103():
     model = OracleModel(World())
-    level = [look_at([1.0 + 0.06 * n, 2.0, 1.2], [4.5 + 0.06 * n, 2.0, 1.2]) for n in range(12)]  # ahead along +x
-    side = [look_at([2.0, 1.0 + 0.06 * n, 1.2], [5.0, 1.0 + 0.06 * n, 1.2]) for n in range(12)]  # to the left, +y
-    ahead = mapped(model, level, MapperConfig(keyframe_disparity=0.01, min_texture=1.0)).trajectory().T_WC[-1][:3, 3]
+    level = [
+        look_at([1.0 + 0.06 * n, 2.0, 1.2], [4.5 + 0.06 * n, 2.0, 1.2]) for n in range(12)
+    ]  # ahead along +x
+    side = [
+        look_at([2.0, 1.0 + 0.06 * n, 1.2], [5.0, 1.0 + 0.06 * n, 1.2]) for n in range(12)
+    ]  # to the left, +y
+    ahead = (
+        mapped(model, level, MapperConfig(keyframe_disparity=0.01, min_texture=1.0))
+        .trajectory()
+        .T_WC[-1][:3, 3]
+    )
     left = mapped(model, side, CONFIG).trajectory().T_WC[-1][:3, 3]
     assert ahead[0] > 0.3 and np.abs(ahead[1:]).max() < 0.1
     assert left[1] > 0.3 and np.abs(left[[0, 2]]).max() < 0.1

@@ -9,8 +9,8 @@ from sab3r_ros.errors import ConfigError
 from sab3r_ros.training.data import (
     PairStream,
     Shard,
-    Vocabulary,
     View,
+    Vocabulary,
     correspondences,
     halve_depth,
     make_batch,
@@ -33,9 +33,12 @@ def write_wall(folder, shifts, rooms):
     folder.mkdir()
     rng = np.random.default_rng(0)
     texture = rng.integers(0, 255, (H, 4 * W, 3), np.uint8)
-    with open(folder / "images.u8", "wb") as images, open(folder / "depth.f16", "wb") as depths, open(
-        folder / "instance.u16", "wb"
-    ) as ids, open(folder / "frames.jsonl", "w") as lines:
+    with (
+        open(folder / "images.u8", "wb") as images,
+        open(folder / "depth.f16", "wb") as depths,
+        open(folder / "instance.u16", "wb") as ids,
+        open(folder / "frames.jsonl", "w") as lines,
+    ):
         for x, room in zip(shifts, rooms, strict=True):
             start = W + round(x * F / Z)
             images.write(texture[:, start : start + W].tobytes())

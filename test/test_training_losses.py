@@ -32,7 +32,9 @@ def test_confidence_weighted_of_nothing_is_zero_and_differentiable():
 
 def test_pointmap_error_relative_divides_by_distance():
     truth = torch.tensor([[[[0.0, 3.0, 4.0]]]])
-    assert pointmap_error(truth + torch.tensor([1.0, 0, 0]), truth, relative=True).item() == pytest.approx(0.2)
+    assert pointmap_error(truth + torch.tensor([1.0, 0, 0]), truth, relative=True).item() == pytest.approx(
+        0.2
+    )
 
 
 def test_normalised_error_ignores_the_scale_of_the_prediction_unless_metric():
@@ -83,7 +85,9 @@ def test_matching_loss_of_no_match_at_all_is_zero_and_finite():
 
 
 def test_feature_regression_is_the_mean_square():
-    assert feature_regression(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])).item() == pytest.approx(2.5)
+    assert feature_regression(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])).item() == pytest.approx(
+        2.5
+    )
 
 
 def test_caption_distillation_is_least_at_the_target():

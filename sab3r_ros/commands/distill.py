@@ -16,15 +16,28 @@ EXAMPLES = """examples:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "distill", help="train the embedded network", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "distill",
+        help="train the embedded network",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, help="YAML with DistillConfig's fields")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one field, over the YAML's")
-    parser.add_argument("--train", action="append", required=True, metavar="SHARD[:WEIGHT]", help="folder of frames; repeat")
-    parser.add_argument("--val", action="append", default=[], type=Path, metavar="SHARD", help="validation folder; repeat")
-    parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"), help="of the stored frames")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one field, over the YAML's"
+    )
+    parser.add_argument(
+        "--train", action="append", required=True, metavar="SHARD[:WEIGHT]", help="folder of frames; repeat"
+    )
+    parser.add_argument(
+        "--val", action="append", default=[], type=Path, metavar="SHARD", help="validation folder; repeat"
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"), help="of the stored frames"
+    )
     parser.add_argument("--init", help="checkpoint to start from; default: ImageNet stem, the rest random")
-    parser.add_argument("--out", type=Path, required=True, help="run folder: state.pt to resume, average.safetensors, CSVs")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="run folder: state.pt to resume, average.safetensors, CSVs"
+    )
     parser.add_argument("--hours", type=float, default=math.inf, help="stop (resumably) after so long")
     parser.set_defaults(run=run)
 
@@ -61,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
     train = [(Shard(folder, vocabulary, size), weight) for folder, weight in weighted]
     checks = {folder.name: Shard(folder, Vocabulary(), size) for folder in args.val}
     captions = CaptionVectors(vocabulary, load_text_encoder("minilm-l6-v2"))
-    classes = {name: CaptionVectors(shard.vocabulary, captions.text).classes() for name, shard in checks.items()}
+    classes = {
+        name: CaptionVectors(shard.vocabulary, captions.text).classes() for name, shard in checks.items()
+    }
 
     if args.init:
         model = load_checkpoint(args.init)
@@ -78,7 +93,10 @@ def run(args: argparse.Namespace) -> None:
         }
 
     stream = PairStream(
-        train, config.batch_pairs, config.matches, (config.min_overlap, config.max_overlap), config.seed + 1000 * rank
+        train,
+        config.batch_pairs,
+        config.matches,
+        (config.min_overlap, config.max_overlap),
+        config.seed + 1000 * rank,
     )
     Trainer(model, stream, captions, config, args.out, figures, save_checkpoint).run(args.hours * 3600)
-

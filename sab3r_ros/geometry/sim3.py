@@ -83,7 +83,9 @@ def skew(w: np.ndarray) -> np.ndarray:
     return np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
 
 
-def umeyama(X: np.ndarray, Y: np.ndarray, w: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def umeyama(
+    X: np.ndarray, Y: np.ndarray, w: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weighted least squares s, R, t with Y ≈ s R X + t (Umeyama 1991), for a batch.
 
     X, Y: (..., N, 3), N ≥ 3. w: (..., N) ≥ 0. Returns s (...), R (..., 3, 3), t (..., 3). Degenerate points (all on a line)

@@ -78,7 +78,9 @@ def agreement(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> np.ndarray:
     return (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
 
 
-def refine(poses: dict[int, Sim3], edges: Iterable[Edge], fixed: set[int], config: AlignmentConfig) -> dict[int, Sim3]:
+def refine(
+    poses: dict[int, Sim3], edges: Iterable[Edge], fixed: set[int], config: AlignmentConfig
+) -> dict[int, Sim3]:
     """Joint robust Gauss-Newton (Levenberg-Marquardt damped) over all keyframes' similarities.
 
     poses: T_Wk of each keyframe, a start. fixed: keyframes that stay (at least one, or the gauge is free). Each free
@@ -110,7 +112,8 @@ def refine(poses: dict[int, Sim3], edges: Iterable[Edge], fixed: set[int], confi
             previous, kept = current, (A, b)
         delta = np.linalg.solve(A + damping * np.diag(np.diag(A) + 1e-9), b)
         current = {
-            k: Sim3.step(delta[column[k] : column[k] + 7]) @ T if k in column else T for k, T in current.items()
+            k: Sim3.step(delta[column[k] : column[k] + 7]) @ T if k in column else T
+            for k, T in current.items()
         }
     return current
 

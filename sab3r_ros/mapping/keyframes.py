@@ -48,7 +48,9 @@ def check_image(image: np.ndarray) -> None:
     if image.dtype != np.uint8:
         raise ImageError(f"an image must be uint8 (0..255), this one is {image.dtype}: convert it first")
     if min(image.shape[:2]) < 32:
-        raise ImageError(f"an image of {image.shape[1]} × {image.shape[0]} pixels is too small to map with (32 at least)")
+        raise ImageError(
+            f"an image of {image.shape[1]} × {image.shape[0]} pixels is too small to map with (32 at least)"
+        )
 
 
 class KeyframeSelector:
@@ -67,10 +69,15 @@ class KeyframeSelector:
         """Accepting a frame makes it the one that later frames are compared with. Raises ImageError for a bad image."""
         check_image(frame.image)
         height = round(frame.image.shape[0] * FLOW_WIDTH / frame.image.shape[1])
-        grey = cv2.cvtColor(cv2.resize(frame.image, (FLOW_WIDTH, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(
+            cv2.resize(frame.image, (FLOW_WIDTH, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+        )
         texture = float(np.abs(np.diff(grey.astype(np.int16), axis=1)).mean())
         if texture < self.config.min_texture:
-            return Decision(False, f"too little texture ({texture:.1f} of {self.config.min_texture:.1f} grey levels a pixel)")
+            return Decision(
+                False,
+                f"too little texture ({texture:.1f} of {self.config.min_texture:.1f} grey levels a pixel)",
+            )
         if self._grey is None or self._grey.shape != grey.shape:
             return self._accept(grey, frame.stamp, "first frame")
         moved, tracked = self._flow(grey)
@@ -78,8 +85,13 @@ class KeyframeSelector:
             return self._accept(grey, frame.stamp, f"only {tracked:.0%} of the corners are still in view")
         if moved >= self.config.keyframe_disparity:
             return self._accept(grey, frame.stamp, f"moved by {moved:.1%} of the width")
-        if frame.stamp - self._stamp > self.config.keyframe_interval_s and moved > 0.2 * self.config.keyframe_disparity:
-            return self._accept(grey, frame.stamp, f"{frame.stamp - self._stamp:.1f} s since the last keyframe")
+        if (
+            frame.stamp - self._stamp > self.config.keyframe_interval_s
+            and moved > 0.2 * self.config.keyframe_disparity
+        ):
+            return self._accept(
+                grey, frame.stamp, f"{frame.stamp - self._stamp:.1f} s since the last keyframe"
+            )
         return Decision(False, f"moved by only {moved:.1%} of the width")
 
     def _accept(self, grey: np.ndarray, stamp: float, reason: str) -> Decision:
@@ -91,8 +103,12 @@ class KeyframeSelector:
         """Median motion as a fraction of the width, and the share of corners that were found again."""
         if self._corners is None or len(self._corners) < 8:
             return 1.0, 0.0
-        found, status, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._corners, None, winSize=(21, 21), maxLevel=3)
-        back, status_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, found, None, winSize=(21, 21), maxLevel=3)
+        found, status, _ = cv2.calcOpticalFlowPyrLK(
+            self._grey, grey, self._corners, None, winSize=(21, 21), maxLevel=3
+        )
+        back, status_back, _ = cv2.calcOpticalFlowPyrLK(
+            grey, self._grey, found, None, winSize=(21, 21), maxLevel=3
+        )
         good = (status & status_back).ravel().astype(bool)
         good &= np.linalg.norm(back - self._corners, axis=2).ravel() < 1.0
         if good.sum() < 8:

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 # Map from first camera: the camera's right, down, forward (RDF) become −y, −z, x (REP-103).
 T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
-LARGEST_MISFIT = 0.25  # a window whose shared points miss the map by more than this share of their spread is not forced in
+LARGEST_MISFIT = (
+    0.25  # a window whose shared points miss the map by more than this share of their spread is not forced in
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,16 @@ class IncrementalMapper:
     """One camera's map. `add_frame` and `add_keyframe` belong to one thread; `status` and `snapshot` to any."""
 
     def __init__(
-        self, model: FeatureModel, config: MapperConfig | None = None, alignment: AlignmentConfig | None = None
+        self,
+        model: FeatureModel,
+        config: MapperConfig | None = None,
+        alignment: AlignmentConfig | None = None,
     ) -> None:
-        self.model, self.config, self.alignment = model, config or MapperConfig(), alignment or AlignmentConfig()
+        self.model, self.config, self.alignment = (
+            model,
+            config or MapperConfig(),
+            alignment or AlignmentConfig(),
+        )
         self._lock = threading.Lock()
         self._version = 0
         self.reset()
@@ -64,7 +73,9 @@ class IncrementalMapper:
             self.selector = KeyframeSelector(self.config)
             self.window = Window(self.model, self.alignment)
             self.places = PlaceMemory()
-            self.world = SemanticMap(self.config.voxel_size_m, self.model.feature_basis.shape[1], self.config.max_voxels)
+            self.world = SemanticMap(
+                self.config.voxel_size_m, self.model.feature_basis.shape[1], self.config.max_voxels
+            )
             self.tracking = TrackingState.INITIALISING
             self.windows_rejected = 0
             self._placed: list[tuple[float, Sim3]] = []
@@ -79,11 +90,16 @@ class IncrementalMapper:
         """Make a keyframe of the frame if it shows enough that is new. Raises ImageError for an unusable image."""
         check_image(frame.image)
         if frame.stamp < self._last_stamp:
-            log.warning("stamps jumped back by %.3f s: a new sequence begins, the map stays", self._last_stamp - frame.stamp)
+            log.warning(
+                "stamps jumped back by %.3f s: a new sequence begins, the map stays",
+                self._last_stamp - frame.stamp,
+            )
             self._begin_sequence()
         self._last_stamp = frame.stamp
         decision = self.selector.judge(frame)
-        return FrameResult(decision.accepted, decision.reason, self.add_keyframe(frame) if decision.accepted else None)
+        return FrameResult(
+            decision.accepted, decision.reason, self.add_keyframe(frame) if decision.accepted else None
+        )
 
     def add_keyframe(self, frame: Frame) -> MapUpdate | None:
         """Encode a keyframe once; when it completes a window, align the window and fuse it into the map."""
@@ -144,10 +160,14 @@ class IncrementalMapper:
         if self._placed:
             self.tracking = TrackingState.LOST
             self.window.keep_last(0)
-            log.warning("lost: keyframes %s do not fit the map; show a place that it knows", [k.id for k in fresh])
+            log.warning(
+                "lost: keyframes %s do not fit the map; show a place that it knows", [k.id for k in fresh]
+            )
         else:
             self.window.keep_last(1)
-            log.warning("cannot begin yet: the first keyframes do not match one another; move slowly, sideways")
+            log.warning(
+                "cannot begin yet: the first keyframes do not match one another; move slowly, sideways"
+            )
         return MapUpdate((), tuple(k.id for k in fresh), 0, float("nan"))
 
     def _relocalised(self, keyframe: Keyframe) -> bool:
@@ -178,7 +198,14 @@ class IncrementalMapper:
         memory = self.world.memory_bytes + self.places.memory_bytes
         waiting = sum(k.T_WK is None for k in self.window.keyframes)
         return MapStatus(
-            self.tracking, len(self._placed), waiting, len(self.world), memory, rate, False, self.windows_rejected
+            self.tracking,
+            len(self._placed),
+            waiting,
+            len(self.world),
+            memory,
+            rate,
+            False,
+            self.windows_rejected,
         )
 
     def trajectory(self) -> Trajectory:
@@ -224,7 +251,9 @@ class IncrementalMapper:
         self.reset()
         with self._lock:
             self.world = SemanticMap(snapshot.voxel_size_m, self.world.feature_dim, self.config.max_voxels)
-            self.world.load(snapshot.points, snapshot.colors, snapshot.features, snapshot.confidence, snapshot.hits)
+            self.world.load(
+                snapshot.points, snapshot.colors, snapshot.features, snapshot.confidence, snapshot.hits
+            )
             if state:
                 stamps, poses = snapshot.trajectory.stamps, state["placed_T_WK"]
                 self._placed = [(float(t), Sim3.from_matrix(T)) for t, T in zip(stamps, poses, strict=True)]
@@ -236,5 +265,3 @@ class IncrementalMapper:
     def current_pose(self) -> tuple[float, np.ndarray] | None:
         """Stamp and T_WC (4, 4) of the newest keyframe in the map, or None."""
         return (self._placed[-1][0], self._placed[-1][1].rigid()) if self._placed else None
-
-

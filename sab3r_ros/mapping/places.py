@@ -31,7 +31,11 @@ def signature(view: View) -> np.ndarray:
     """A view in one unit vector: mean language feature (or descriptor) of each quarter of the image."""
     maps = view.features if view.features is not None else view.descriptors
     h, w, _ = maps.shape
-    quarters = [maps[a : a + h // 2, b : b + w // 2].astype(np.float32).mean((0, 1)) for a in (0, h // 2) for b in (0, w // 2)]
+    quarters = [
+        maps[a : a + h // 2, b : b + w // 2].astype(np.float32).mean((0, 1))
+        for a in (0, h // 2)
+        for b in (0, w // 2)
+    ]
     vector = np.concatenate(quarters)
     return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
@@ -42,7 +46,9 @@ def described_points(view: View, count: int) -> tuple[np.ndarray, np.ndarray]:
     H, W, _ = view.points.shape
     cell = max(int(np.sqrt(h * w / count)), 1)
     h, w = h // cell * cell, w // cell * cell
-    blocks = view.descriptor_confidence[:h, :w].reshape(h // cell, cell, w // cell, cell).transpose(0, 2, 1, 3)
+    blocks = (
+        view.descriptor_confidence[:h, :w].reshape(h // cell, cell, w // cell, cell).transpose(0, 2, 1, 3)
+    )
     best = blocks.reshape(h // cell, w // cell, -1).argmax(-1)
     rows = np.arange(h // cell)[:, None] * cell + best // cell
     cols = np.arange(w // cell)[None] * cell + best % cell
@@ -58,7 +64,9 @@ class PlaceMemory:
 
     def remember(self, id: int, T_WK: Sim3, view: View) -> None:
         descriptors, points = described_points(view, POINTS)
-        self.places.append(Place(id, T_WK, signature(view), descriptors.astype(np.float16), points.astype(np.float32)))
+        self.places.append(
+            Place(id, T_WK, signature(view), descriptors.astype(np.float16), points.astype(np.float32))
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, one row a place, for a map file."""
@@ -68,7 +76,9 @@ class PlaceMemory:
             "place_T_WK": np.array([p.T_WK.matrix() for p in P]).reshape(-1, 4, 4),
             "place_sizes": np.array([len(p.points) for p in P], np.int64),
             "place_signatures": np.stack([p.signature for p in P]) if P else np.zeros((0, 0), np.float32),
-            "place_descriptors": np.concatenate([p.descriptors for p in P]) if P else np.zeros((0, 0), np.float16),
+            "place_descriptors": np.concatenate([p.descriptors for p in P])
+            if P
+            else np.zeros((0, 0), np.float16),
             "place_points": np.concatenate([p.points for p in P]) if P else np.zeros((0, 3), np.float32),
         }
 
@@ -76,24 +86,30 @@ class PlaceMemory:
     def from_arrays(arrays: dict[str, np.ndarray]) -> PlaceMemory:
         """The reverse of `arrays`. Raises KeyError if one is missing."""
         memory, cuts = PlaceMemory(), np.cumsum(arrays["place_sizes"])[:-1]
-        memory.places = [
-            Place(int(id), Sim3.from_matrix(T), signature, descriptors, points)
-            for id, T, signature, descriptors, points in zip(
-                arrays["place_ids"],
-                arrays["place_T_WK"],
-                arrays["place_signatures"],
-                np.split(arrays["place_descriptors"], cuts),
-                np.split(arrays["place_points"], cuts),
-                strict=True,
-            )
-        ] if len(arrays["place_ids"]) else []
+        memory.places = (
+            [
+                Place(int(id), Sim3.from_matrix(T), signature, descriptors, points)
+                for id, T, signature, descriptors, points in zip(
+                    arrays["place_ids"],
+                    arrays["place_T_WK"],
+                    arrays["place_signatures"],
+                    np.split(arrays["place_descriptors"], cuts),
+                    np.split(arrays["place_points"], cuts),
+                    strict=True,
+                )
+            ]
+            if len(arrays["place_ids"])
+            else []
+        )
         return memory
 
     @property
     def memory_bytes(self) -> int:
         return sum(p.signature.nbytes + p.descriptors.nbytes + p.points.nbytes for p in self.places)
 
-    def recognise(self, view: View, config: AlignmentConfig, rng: np.random.Generator) -> tuple[Sim3, PairAlignment] | None:
+    def recognise(
+        self, view: View, config: AlignmentConfig, rng: np.random.Generator
+    ) -> tuple[Sim3, PairAlignment] | None:
         """Where a view stands if it shows a known place: T_W,view and the alignment that says so, or None.
 
         The most alike signatures are matched and aligned; the one with most agreeing matches wins.

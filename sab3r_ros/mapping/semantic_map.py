@@ -42,7 +42,9 @@ class SemanticMap:
         arrays = (self._keys, self._rows, self.points, self.colors, self.features, self.confidence, self.hits)
         return sum(a.nbytes for a in arrays)
 
-    def integrate(self, points: np.ndarray, colors: np.ndarray, features: np.ndarray, confidence: np.ndarray) -> int:
+    def integrate(
+        self, points: np.ndarray, colors: np.ndarray, features: np.ndarray, confidence: np.ndarray
+    ) -> int:
         """Fuse one view's points. Returns how many voxels are new.
 
         points (N, 3) metres in the map frame, finite; colors (N, 3) uint8; features (N, D); confidence (N,) > 0.
@@ -62,7 +64,11 @@ class SemanticMap:
         counts = np.diff(np.r_[starts, len(keys)])
         old = self.confidence[rows]
         share = (weight / (np.minimum(old, MAX_WEIGHT) + weight))[:, None]
-        for store, value in ((self.points, mean(points)), (self.colors, mean(colors)), (self.features, mean(features))):
+        for store, value in (
+            (self.points, mean(points)),
+            (self.colors, mean(colors)),
+            (self.features, mean(features)),
+        ):
             held = store[rows].astype(np.float32)
             store[rows] = held + share * (value - held)
         self.confidence[rows] = old + weight
@@ -104,7 +110,12 @@ class SemanticMap:
         self.load(*(getattr(self, n)[keep] for n in ("points", "colors", "features", "confidence", "hits")))
 
     def load(
-        self, points: np.ndarray, colors: np.ndarray, features: np.ndarray, confidence: np.ndarray, hits: np.ndarray
+        self,
+        points: np.ndarray,
+        colors: np.ndarray,
+        features: np.ndarray,
+        confidence: np.ndarray,
+        hits: np.ndarray,
     ) -> None:
         """Replace everything by given voxels, one row a voxel."""
         self.size = len(points)

@@ -93,7 +93,11 @@ class Window:
             uv_a, uv_b, weight = matches.first[best], matches.second[best], matches.weight[best]
             Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)
             good = np.isfinite(Xa).all(1) & np.isfinite(Xb).all(1) & (Xa[:, 2] > 1e-3) & (Xb[:, 2] > 1e-3)
-            weight = np.clip(weight[good] / max(np.median(weight[good]), 1e-9), 0.2, 5.0) if good.any() else weight[good]
+            weight = (
+                np.clip(weight[good] / max(np.median(weight[good]), 1e-9), 0.2, 5.0)
+                if good.any()
+                else weight[good]
+            )
             enough = good.sum() >= self.config.min_matches
             self._edges[key] = Edge(a.id, b.id, Xa[good], Xb[good], weight) if enough else None
         return self._edges[key]
@@ -124,7 +128,9 @@ class Window:
                 poses[j] = poses[i] @ p.T_ij
             else:
                 poses[i] = poses[j] @ p.T_ij.inverse()
-        edges = [e for k, e in self._edges.items() if e is not None and found.get(k) and set(k) <= poses.keys()]
+        edges = [
+            e for k, e in self._edges.items() if e is not None and found.get(k) and set(k) <= poses.keys()
+        ]
         return refine(poses, edges, {root}, self.config) if edges else poses
 
     def place(self, poses: dict[int, Sim3], rng: np.random.Generator) -> tuple[Sim3, float] | None:

@@ -100,7 +100,9 @@ class MiniLm(CachedEncoder):
                 "token_type_ids": np.zeros_like(mask),
             }
             states = self._session.run(None, {k: v for k, v in feeds.items() if k in self._inputs})[0]
-            rows.append((states * mask[..., None]).sum(1) / mask.sum(1, keepdims=True) if states.ndim == 3 else states)
+            rows.append(
+                (states * mask[..., None]).sum(1) / mask.sum(1, keepdims=True) if states.ndim == 3 else states
+            )
         vectors = np.concatenate(rows).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -113,4 +115,6 @@ def load_text_encoder(space: str) -> TextEncoder:
 
     if space == OpenClipText.space:
         return OpenClipText()
-    raise ConfigError(f"no text encoder for the language space '{space}'; known: {MiniLm.space}, {OpenClipText.space}")
+    raise ConfigError(
+        f"no text encoder for the language space '{space}'; known: {MiniLm.space}, {OpenClipText.space}"
+    )

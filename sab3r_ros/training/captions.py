@@ -30,7 +30,9 @@ class CaptionVectors:
                 for k in range(3)
             )
             mean = CAPTION_SHARE * captions + NAME_SHARE * names + CLASS_SHARE * classes
-            self.rows = torch.cat([self.rows, F.normalize(torch.from_numpy(np.asarray(mean, np.float32)), dim=-1)])
+            self.rows = torch.cat(
+                [self.rows, F.normalize(torch.from_numpy(np.asarray(mean, np.float32)), dim=-1)]
+            )
         return self.rows
 
     def classes(self) -> dict[str, Tensor]:
@@ -38,4 +40,6 @@ class CaptionVectors:
         names = sorted({entry[2] for entry in self.vocabulary.entries} - NOT_A_CLASS)
         if not names:
             return {}
-        return dict(zip(names, torch.from_numpy(np.asarray(self.text.encode(names), np.float32)), strict=True))
+        return dict(
+            zip(names, torch.from_numpy(np.asarray(self.text.encode(names), np.float32)), strict=True)
+        )

@@ -66,15 +66,21 @@ class Shard:
         self.pairs = np.zeros((0, 2), np.int64)
         self.overlaps = np.zeros(0, np.float32)
         if not (folder / "frames.jsonl").is_file():
-            raise ConfigError(f"{folder} has no frames.jsonl: write rooms there first (python -m sab3r_ros.rooms.write --help)")
+            raise ConfigError(
+                f"{folder} has no frames.jsonl: write rooms there first (python -m sab3r_ros.rooms.write --help)"
+            )
         self.refresh()
 
     def refresh(self) -> None:
         done = len(self.frames)
         lines = (self.folder / "frames.jsonl").read_text().split("\n")[done:-1]
         rows = [json.loads(line) for line in lines]
-        last_room_starts = max((k for k, r in enumerate(rows) if k and r["room"] != rows[k - 1]["room"]), default=0)
-        rows = rows[: last_room_starts or len(rows)] if done or last_room_starts else rows  # the last room may be unfinished
+        last_room_starts = max(
+            (k for k, r in enumerate(rows) if k and r["room"] != rows[k - 1]["room"]), default=0
+        )
+        rows = (
+            rows[: last_room_starts or len(rows)] if done or last_room_starts else rows
+        )  # the last room may be unfinished
         if not rows:
             return
         for row in rows:
@@ -82,7 +88,12 @@ class Shard:
             for key, what in row["instances"].items():
                 ids[int(key)] = self.vocabulary.id(what["caption"], what["name"], what["nyu40"])
             self.frames.append(
-                {"room": row["room"], "K": np.asarray(row["K"], float), "T_WC": np.asarray(row["T_WC"], float), "ids": ids}
+                {
+                    "room": row["room"],
+                    "K": np.asarray(row["K"], float),
+                    "T_WC": np.asarray(row["T_WC"], float),
+                    "ids": ids,
+                }
             )
         n, (h, w) = len(self.frames), self.size
         self.images = np.memmap(self.folder / "images.u8", np.uint8, "r", shape=(n, h, w, 3))
@@ -102,9 +113,15 @@ class Shard:
     def _room_pairs(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
         """Ordered pairs (i, j) of a room's frames a..b and the share of i's points that j sees."""
         h, w = self.size
-        v, u = np.meshgrid(*((np.arange(g) + 0.5) * s / g for g, s in zip(OVERLAP_GRID, (h, w), strict=True)), indexing="ij")
+        v, u = np.meshgrid(
+            *((np.arange(g) + 0.5) * s / g for g, s in zip(OVERLAP_GRID, (h, w), strict=True)), indexing="ij"
+        )
         grid = np.stack([u.ravel(), v.ravel()], 1)
-        index = range(a, b) if b - a <= 16 else sorted(np.random.default_rng(a).choice(np.arange(a, b), 16, False))
+        index = (
+            range(a, b)
+            if b - a <= 16
+            else sorted(np.random.default_rng(a).choice(np.arange(a, b), 16, False))
+        )
         pairs, overlaps = [], []
         for i in index:
             z = np.asarray(self.depths[i])[grid[:, 1].astype(int), grid[:, 0].astype(int)].astype(float)
@@ -122,7 +139,13 @@ class Shard:
         ids = f["ids"]
         labels = np.where(instance < len(ids), ids[np.minimum(instance, len(ids) - 1)], -1)
         labels[instance == 0] = -1
-        return View(np.asarray(self.images[k]), np.asarray(self.depths[k]).astype(np.float32), labels, f["K"], f["T_WC"])
+        return View(
+            np.asarray(self.images[k]),
+            np.asarray(self.depths[k]).astype(np.float32),
+            labels,
+            f["K"],
+            f["T_WC"],
+        )
 
 
 def unproject(pixels: np.ndarray, z: np.ndarray, K: np.ndarray) -> np.ndarray:
@@ -147,7 +170,9 @@ def reproject(X_W: np.ndarray, frame: dict, depth: np.ndarray) -> tuple[np.ndarr
     return uv, inside & (np.abs(there - X[:, 2]) < DEPTH_TOLERANCE * X[:, 2])
 
 
-def correspondences(first: View, second: View, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def correspondences(
+    first: View, second: View, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Exact matches of two views. Returns (count, 2, 2) pixels (u, v) in view 1 and 2, and (count,) validity."""
     h, w = first.depth.shape
     tries = 3 * count
@@ -206,7 +231,9 @@ class Batch:
     matched: Tensor
 
 
-def make_batch(pairs: list[tuple[View, View]], matches: int, rng: np.random.Generator, augment: bool) -> Batch:
+def make_batch(
+    pairs: list[tuple[View, View]], matches: int, rng: np.random.Generator, augment: bool
+) -> Batch:
     """Matches, augmentation and low-resolution targets for a list of view pairs."""
     found = [correspondences(a, b, matches, rng) for a, b in pairs]
     uv, valid = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
@@ -252,7 +279,9 @@ class PairStream:
         low, high = self.overlap
         self._usable = [np.flatnonzero((s.overlaps >= low) & (s.overlaps <= high)) for s, _ in self.shards]
         if not all(len(u) for u in self._usable):
-            raise ConfigError(f"a shard has no pair with an overlap in {self.overlap}: {[str(s.folder) for s, _ in self.shards]}")
+            raise ConfigError(
+                f"a shard has no pair with an overlap in {self.overlap}: {[str(s.folder) for s, _ in self.shards]}"
+            )
 
     def _draw(self) -> tuple[View, View]:
         weights = np.array([w * len(u) for (s, w), u in zip(self.shards, self._usable, strict=True)], float)
@@ -271,7 +300,11 @@ class PairStream:
                 while not stopped.is_set():
                     if step % self.refresh_every == 0:
                         self._refresh()
-                    put(make_batch([self._draw() for _ in range(self.batch)], self.matches, self.rng, self.augment))
+                    put(
+                        make_batch(
+                            [self._draw() for _ in range(self.batch)], self.matches, self.rng, self.augment
+                        )
+                    )
                     step += 1
             except BaseException as error:  # handed to the consumer, who raises it
                 put(error)

@@ -88,7 +88,13 @@ class Trainer:
 
         validation: figures of a model. keep: writes a model as a checkpoint with metadata.
         """
-        self.model, self.stream, self.captions, self.config, self.folder = model.train(), stream, captions, config, folder
+        self.model, self.stream, self.captions, self.config, self.folder = (
+            model.train(),
+            stream,
+            captions,
+            config,
+            folder,
+        )
         self.validation, self.keep = validation, keep
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(parameter_groups(model, config), betas=(0.9, 0.98), foreach=True)
@@ -101,7 +107,9 @@ class Trainer:
     def run(self, until_s: float = math.inf) -> None:
         """Train to `config.steps` or for `until_s` seconds. Raises CollapseError when the loss is not finite or a head is dead."""
         began = saved = time.monotonic()
-        bar = tqdm(total=self.config.steps, initial=self.step, desc="distill", unit="step", disable=not self.lead)
+        bar = tqdm(
+            total=self.config.steps, initial=self.step, desc="distill", unit="step", disable=not self.lead
+        )
         for batch in self.stream:
             if self.step >= self.config.steps or time.monotonic() - began > until_s:
                 break
@@ -113,7 +121,9 @@ class Trainer:
                 bar.set_postfix({k: f"{v:.3f}" for k, v in parts.items()})
             if self.lead and self.step % self.config.validate_every == 0:
                 figures = self.validation(self.average)
-                self._record("validation.csv", {"step": self.step, "seconds": self._elapsed(began), **figures})
+                self._record(
+                    "validation.csv", {"step": self.step, "seconds": self._elapsed(began), **figures}
+                )
                 log.info("step %d: %s", self.step, ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
             if self.lead and time.monotonic() - saved > self.config.save_every_s:
                 self._save(self._elapsed(began))
@@ -137,7 +147,9 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         values = {k: float(v) for k, v in parts.items()} | {"gradient_norm": float(norm)}
         if not math.isfinite(sum(values.values())):
-            raise CollapseError(f"step {self.step}: a loss is not finite: {values}. Resume with a smaller learning rate.")
+            raise CollapseError(
+                f"step {self.step}: a loss is not finite: {values}. Resume with a smaller learning rate."
+            )
         self.optimiser.step()
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -165,7 +177,11 @@ class Trainer:
         temporary = self.folder / "state.pt.part"
         torch.save(state, temporary)
         os.replace(temporary, self.folder / "state.pt")
-        notes = {"steps": str(self.step), "training_seconds": f"{seconds:.0f}", "config": str(asdict(self.config))}
+        notes = {
+            "steps": str(self.step),
+            "training_seconds": f"{seconds:.0f}",
+            "config": str(asdict(self.config)),
+        }
         self.keep(self.folder / "average.safetensors", self.average, notes)
 
     def _resume(self) -> None:

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EXCLUDED = -1e4  # a logit that counts for nothing; minus infinity would turn rows without any partner into NaN gradients
+EXCLUDED = (
+    -1e4
+)  # a logit that counts for nothing; minus infinity would turn rows without any partner into NaN gradients
 
 
 def confidence_weighted(error: Tensor, confidence: Tensor, valid: Tensor, alpha: float) -> Tensor:
@@ -49,7 +51,10 @@ def normalised_pointmap_error(
 
     true_scale = scale(truth)
     own_scale = true_scale if metric else scale(points)
-    a, b = (pointmap_error(p / own_scale, t / true_scale, relative=False) for p, t in zip(points, truth, strict=True))
+    a, b = (
+        pointmap_error(p / own_scale, t / true_scale, relative=False)
+        for p, t in zip(points, truth, strict=True)
+    )
     return a, b
 
 

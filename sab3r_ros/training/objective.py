@@ -23,7 +23,9 @@ def unproject_depth(logz: Tensor, focal: Tensor) -> Tensor:
     """(B, h, w) log depth and (B,) focal length in pixels of this resolution → (B, h, w, 3) points, RDF, centred principal point."""
     _, h, w = logz.shape
     v, u = torch.meshgrid(
-        torch.arange(h, device=logz.device) - (h - 1) / 2, torch.arange(w, device=logz.device) - (w - 1) / 2, indexing="ij"
+        torch.arange(h, device=logz.device) - (h - 1) / 2,
+        torch.arange(w, device=logz.device) - (w - 1) / 2,
+        indexing="ij",
     )
     z = logz.exp()
     f = focal[:, None, None]
@@ -58,7 +60,9 @@ def losses(model: torch.nn.Module, batch: Batch, captions: Tensor, config: Disti
     points = unproject_depth(logz, raw["focal"].float() / 2)
     out = {
         "points": config.point_weight
-        * confidence_weighted(pointmap_error(points, truth, relative=True), conf, valid, config.confidence_alpha),
+        * confidence_weighted(
+            pointmap_error(points, truth, relative=True), conf, valid, config.confidence_alpha
+        ),
         "gradient": config.gradient_weight * gradient_error(logz, truth_logz, valid),
         "focal": config.focal_weight * (raw["focal"].float() / batch.focal).log().abs().mean(),
     }
@@ -67,15 +71,21 @@ def losses(model: torch.nn.Module, batch: Batch, captions: Tensor, config: Disti
     if len(pixels):
         language = model.language_linear(raw["language_input"].permute(0, 2, 3, 1).flatten(0, 2)[pixels])
         label = batch.labels.flatten()[pixels]
-        chosen = torch.cat([label.unique(), torch.randint(len(captions), (config.vocabulary_sample,))]).unique()
+        chosen = torch.cat(
+            [label.unique(), torch.randint(len(captions), (config.vocabulary_sample,))]
+        ).unique()
         out["language"] = (
             config.language_weight
-            * caption_distillation(language, captions[label], captions[chosen], config.language_temperature).mean()
+            * caption_distillation(
+                language, captions[label], captions[chosen], config.language_temperature
+            ).mean()
         )
     return out
 
 
-def descriptor_loss(desc: Tensor, desc_conf: Tensor, batch: Batch, size: tuple[int, int], config: DistillConfig) -> Tensor:
+def descriptor_loss(
+    desc: Tensor, desc_conf: Tensor, batch: Batch, size: tuple[int, int], config: DistillConfig
+) -> Tensor:
     """InfoNCE at the batch's matches, with as many random pixels of view 2 as further negatives, weighted by confidence."""
     first, second = desc.chunk(2)
     conf_first, conf_second = desc_conf.chunk(2)
@@ -84,6 +94,12 @@ def descriptor_loss(desc: Tensor, desc_conf: Tensor, batch: Batch, size: tuple[i
     d2 = F.normalize(sample_at(second, torch.cat([batch.matches[:, :, 1], extra], 1), size), dim=-1)
     loss = matching_loss(d1, d2, batch.matched, config.match_temperature)
     conf = (
-        sample_at(conf_first, batch.matches[:, :, 0], size) * sample_at(conf_second, batch.matches[:, :, 1], size)
-    ).squeeze(-1).clamp_min(1e-6).sqrt()
+        (
+            sample_at(conf_first, batch.matches[:, :, 0], size)
+            * sample_at(conf_second, batch.matches[:, :, 1], size)
+        )
+        .squeeze(-1)
+        .clamp_min(1e-6)
+        .sqrt()
+    )
     return confidence_weighted(loss, conf, batch.matched, alpha=1.0)

@@ -1,6 +1,6 @@
 """Real RGB-D recordings with poses → a training shard, its depth registered to the colour camera.
 
-    python -m sab3r_ros.training.rgbd 7scenes FOLDER OUT --last 400 --labels deeplabv3_mnv2_pascal_quant.tflite
+python -m sab3r_ros.training.rgbd 7scenes FOLDER OUT --last 400 --labels deeplabv3_mnv2_pascal_quant.tflite
 """
 
 from __future__ import annotations
@@ -80,9 +80,12 @@ def write_shard(
     out.mkdir(parents=True, exist_ok=True)
     names = ("images.u8", "depth.f16", "instance.u16", "frames.jsonl")
     count = 0
-    with open(out / names[0], "wb") as images, open(out / names[1], "wb") as depths, open(out / names[2], "wb") as ids, open(
-        out / names[3], "w"
-    ) as lines:
+    with (
+        open(out / names[0], "wb") as images,
+        open(out / names[1], "wb") as depths,
+        open(out / names[2], "wb") as ids,
+        open(out / names[3], "w") as lines,
+    ):
         for k, frame in enumerate(tqdm(frames, unit="frame")):
             image, depth, K = registered(frame, size)
             images.write(image.tobytes())
@@ -90,14 +93,22 @@ def write_shard(
             classes = label(image)
             ids.write(classes.tobytes())
             instances = {str(c): INDOOR[c] for c in np.unique(classes).tolist() if c}
-            row = {"room": k // ROOM_LENGTH, "view": k, "K": K.tolist(), "T_WC": frame.T_WC.tolist(), "instances": instances}
+            row = {
+                "room": k // ROOM_LENGTH,
+                "view": k,
+                "K": K.tolist(),
+                "T_WC": frame.T_WC.tolist(),
+                "instances": instances,
+            }
             lines.write(json.dumps(row) + "\n")
             count += 1
     return count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("layout", choices=["7scenes"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)

@@ -22,7 +22,9 @@ def depth_errors(logz: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(np.mean(np.abs(z - t) / t)), float(np.mean(np.maximum(z / t, t / z) < 1.25))
 
 
-def match_figures(first: Tensor, second: Tensor, views: tuple[View, View], rng: np.random.Generator) -> tuple[float, float]:
+def match_figures(
+    first: Tensor, second: Tensor, views: tuple[View, View], rng: np.random.Generator
+) -> tuple[float, float]:
     """Reciprocal nearest neighbours of two (D, h, w) maps: share within 3 px of truth, share of covisible pixels matched.
 
     Truth is the exact reprojection of view 1's depth at the full resolution.
@@ -44,7 +46,9 @@ def match_figures(first: Tensor, second: Tensor, views: tuple[View, View], rng: 
 
 
 @torch.no_grad()
-def validate(model: torch.nn.Module, shard: Shard, class_vectors: dict[str, Tensor], pairs: int = 60, seed: int = 0) -> dict[str, float]:
+def validate(
+    model: torch.nn.Module, shard: Shard, class_vectors: dict[str, Tensor], pairs: int = 60, seed: int = 0
+) -> dict[str, float]:
     """Figures over `pairs` fixed pairs of a shard.
 
     class_vectors: NYU40 name → unit text vector; empty for data without labels.
@@ -73,7 +77,9 @@ def validate(model: torch.nn.Module, shard: Shard, class_vectors: dict[str, Tens
         figures["match_3px"].append(close)
         figures["match_share"].append(share)
         if names:
-            language = F.normalize(model.language_linear(raw["language_input"].permute(0, 2, 3, 1)).float(), dim=-1)
+            language = F.normalize(
+                model.language_linear(raw["language_input"].permute(0, 2, 3, 1)).float(), dim=-1
+            )
             guess = (language @ texts.T).argmax(-1).numpy().ravel()
             truth_class = class_of[batch.labels.numpy().ravel()]
             known = truth_class >= 0
