@@ -9,16 +9,17 @@ from small_maps import box_points, snapshot_of
 
 from sab3r_ros.errors import MapFileError
 from sab3r_ros.types import LocatedObject
-from sab3r_ros.viz.export import PinholeCamera, slug, write_colmap, write_objects, write_pcd, write_ply,
-write_tum
+from sab3r_ros.viz import export
+from sab3r_ros.viz.export import PinholeCamera, slug, write_colmap, write_objects, write_ply
 
 
 @pytest.fixture
 def room():
-    return snapshot_of([(box_points((1, 2, 3), (0.2, 0.1, 0.1)), np.ones(4)), (box_points((0, 0, 0), (0.1, 0.1, 0.1)), np.ones(4))])
+    boxes = box_points((1, 2, 3), (0.2, 0.1, 0.1)), box_points((0, 0, 0), (0.1, 0.1, 0.1))
+    return snapshot_of([(points, np.ones(4)) for points in boxes])
 
 
-@pytest.mark.parametrize(("writer", "suffix"), [(write_ply, "ply"), (write_pcd, "pcd")])
+@pytest.mark.parametrize(("writer", "suffix"), [(export.write_ply, "ply"), (export.write_pcd, "pcd")])
 def test_open3d_reads_the_cloud(room, tmp_path, writer, suffix):
     o3d = pytest.importorskip("open3d")
     path = tmp_path / f"map.{suffix}"
@@ -29,7 +30,7 @@ def test_open3d_reads_the_cloud(room, tmp_path, writer, suffix):
 
 
 def test_tum_lines(room, tmp_path):
-    write_tum(tmp_path / "trajectory.txt", room.trajectory)
+    export.write_tum(tmp_path / "trajectory.txt", room.trajectory)
     rows = np.loadtxt(tmp_path / "trajectory.txt")
     np.testing.assert_allclose(rows, [[0, 0, 0, 0, 0, 0, 0, 1], [1, 0.5, 0, 0, 0, 0, 0, 1]])
 
@@ -37,13 +38,15 @@ def test_tum_lines(room, tmp_path):
 def test_colmap_projects_a_point_where_the_camera_saw_it(room, tmp_path):
     room.trajectory.T_WC[1, :3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # looks along +x
     write_colmap(tmp_path / "sparse", room, PinholeCamera(640, 480, 500, 500, 320, 240), ["a.png", "b.png"])
-    lines = [line for line in (tmp_path / "sparse" / "images.txt").read_text().split("\n") if line and line[0] != "#"]
+    text = (tmp_path / "sparse" / "images.txt").read_text()
+    lines = [line for line in text.split("\n") if line and line[0] != "#"]
     _, qw, qx, qy, qz, tx, ty, tz, camera, name = lines[1].split()
     R_CW = Rotation.from_quat([float(v) for v in (qx, qy, qz, qw)]).as_matrix()
     X_C = R_CW @ [2.5, -1, 0.5] + [float(tx), float(ty), float(tz)]
     np.testing.assert_allclose(X_C, [1, -0.5, 2], atol=1e-6)  # 2 m ahead, 1 m to the right, 0.5 m up
     assert (camera, name) == ("1", "b.png")
-    assert (tmp_path / "sparse" / "cameras.txt").read_text().split("\n")[1] == "1 PINHOLE 640 480 500 500 320 240"
+    cameras = (tmp_path / "sparse" / "cameras.txt").read_text()
+    assert cameras.split("\n")[1] == "1 PINHOLE 640 480 500 500 320 240"
     points = np.loadtxt(tmp_path / "sparse" / "points3D.txt")
     np.testing.assert_allclose(points[:, 1:4], room.points, atol=1e-5)
 

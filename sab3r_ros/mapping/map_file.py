@@ -154,8 +154,8 @@ def load_map(path: str | Path, for_model: str | None = None) -> SavedMap:
         raise MapFileError(f"{path} is not a usable map: {error}") from error
     if for_model is not None and saved.model_identity != for_model:
         raise MapFileError(
-            f"{path} was made with model {saved.model_identity}, whose features model {for_model} cannot read: "
-            f"load it with {saved.model_identity}, or map again"
+            f"{path} was made with model {saved.model_identity}, whose features model {for_model} cannot read: load "
+            f"it with {saved.model_identity}, or map again"
         )
     return saved
 

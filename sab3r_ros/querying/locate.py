@@ -62,7 +62,8 @@ class Locator:
             raise QueryError("the query is empty: say what to look for, for example 'a black office chair'")
         if len(query) > self.config.max_query_length:
             raise QueryError(
-                f"the query has {len(query)} characters, at most {self.config.max_query_length} are allowed: name one thing"
+                f"the query has {len(query)} characters, at most {self.config.max_query_length} are allowed: "
+                "name one thing"
             )
         if not 0 <= threshold <= 1:
             raise QueryError(f"the minimum score is {threshold:g}: it must lie in 0..1")
@@ -70,14 +71,13 @@ class Locator:
             raise QueryError(f"at most {most} objects were asked for: ask for 1 or more")
         if len(snapshot.points) == 0:
             raise QueryError("the map is empty: show the camera some views of the room, then ask again")
-        if snapshot.features.shape[1] == 0 or self.scorer.basis.shape[1] == 0:
+        maker, has, speaks = snapshot.model_identity, snapshot.features.shape[1], self.scorer.basis.shape[1]
+        if has == 0 or speaks == 0:
+            raise QueryError(f"the map of model {maker} holds no language features: map with another model")
+        if has != speaks:
             raise QueryError(
-                f"the map of model {snapshot.model_identity} holds no language features: map with another model"
-            )
-        if snapshot.features.shape[1] != self.scorer.basis.shape[1]:
-            raise QueryError(
-                f"the map's features have {snapshot.features.shape[1]} dimensions, this model's {self.scorer.basis.shape[1]}: "
-                f"ask with the model that made the map ({snapshot.model_identity})"
+                f"the map's features have {has} dimensions, this model's {speaks}: "
+                f"ask with the model that made the map ({maker})"
             )
         return label
 
@@ -118,8 +118,8 @@ class Locator:
         name, _ = self.scorer.looks_like(mean, phrases)
         x, y, z = place
         return (
-            f"no '{label}' found. Nearest: something like '{name}' at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {score:.2f}, "
-            f"{max(threshold - score, 0):.2f} under the {threshold:.2f} that is needed"
+            f"no '{label}' found. Nearest: something like '{name}' at ({x:.2f}, {y:.2f}, {z:.2f}) m, "
+            f"score {score:.2f}, {max(threshold - score, 0):.2f} under the {threshold:.2f} that is needed"
         )
 
 
@@ -128,4 +128,5 @@ def found_message(label: str, found: tuple[LocatedObject, ...], most: int) -> st
     x, y, z = found[0].centroid
     count = f"{len(found)} object{'s' if len(found) > 1 else ''}"
     shown = f", the first {most} returned" if len(found) > most else ""
-    return f"{count} found for '{label}'{shown}; best at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {found[0].score:.2f}"
+    where = f"best at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {found[0].score:.2f}"
+    return f"{count} found for '{label}'{shown}; {where}"

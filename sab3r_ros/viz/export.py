@@ -59,8 +59,9 @@ def write_pcd(path: str | Path, points: np.ndarray, colors: np.ndarray) -> None:
     c = colors.astype(np.uint32)
     rows["rgb"] = (c[:, 0] << 16) | (c[:, 1] << 8) | c[:, 2]
     header = (
-        "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\nFIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F U\n"
-        f"COUNT 1 1 1 1\nWIDTH {len(points)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(points)}\nDATA binary\n"
+        "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\nFIELDS x y z rgb\nSIZE 4 4 4 4\n"
+        f"TYPE F F F U\nCOUNT 1 1 1 1\nWIDTH {len(points)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\n"
+        f"POINTS {len(points)}\nDATA binary\n"
     )
     write_whole(Path(path), header.encode(), rows.tobytes())
 
