@@ -1,4 +1,4 @@
-"""The only home of defaults. Every field names its unit and valid range; ROS parameters and the command line read them from here."""
+"""The only home of defaults. Every field names its unit and valid range; ROS parameters and commands read them here."""
 
 from __future__ import annotations
 
@@ -112,6 +112,25 @@ class LocateConfig(Checked):
     top_share: float = option(
         0.5, "share of an object's voxels, best first, that its score is the mean of", 0.0, 1.0
     )
+
+
+@dataclass(frozen=True)
+class NodeConfig(Checked):
+    """How the node meets ROS (ros/node.py)."""
+
+    model: str = option("mini", "'mini' (embedded), 'sab3r' or 'mast3r' (fetched before), or the path of a checkpoint")
+    device: str = option("auto", "'auto', 'cpu', 'cuda', 'cuda:1': where the network runs")
+    compressed: bool = option(False, "subscribe to image/compressed (sensor_msgs/CompressedImage) instead of image")
+    image_reliability: str = option("best_effort", "QoS of the image subscription: 'best_effort' or 'reliable'")
+    image_depth: int = option(5, "QoS history depth of the image subscription, messages", 1, 1000)
+    queue_length: int = option(30, "images that may wait for the mapper; beyond it the oldest is dropped", 1, 10_000)
+    map_frame: str = option("map", "frame of the map: x forward, y left, z up from the first camera")
+    camera_frame: str = option("", "child frame of the TF; empty = the images' frame_id, or 'camera' where that is empty")
+    publish_tf: bool = option(True, "publish TF map_frame → camera_frame; turn off where another node owns the camera's pose")
+    publish_period_s: float = option(2.0, "least time between two publications of the whole map, seconds", 0.05, 3600.0)
+    status_period_s: float = option(1.0, "time between two MapStatus messages, seconds", 0.05, 3600.0)
+    silence_s: float = option(4.0, "time without an image after which the log says what is waited for, seconds", 0.5, 3600.0)
+    map_path: str = option("", "map file that is loaded at start if it exists, and written at exit; empty = none")
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def refine(
     column = {k: 7 * n for n, k in enumerate(free)}
     start = dict(poses)
     damping, cost = 1e-4, np.inf
-    current = dict(poses)
+    current = previous = dict(poses)
+    kept = None
     for _ in range(config.refine_steps):
         A, b, new_cost = normal_equations(current, edges, column, config)
         for k, c in column.items():

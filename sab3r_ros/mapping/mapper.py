@@ -191,6 +191,11 @@ class IncrementalMapper:
         if self._placed:
             self.tracking = TrackingState.LOST
 
+    @property
+    def version(self) -> int:
+        """Grows with every change of the map."""
+        return self._version
+
     def status(self) -> MapStatus:
         """A summary; cheap, from any thread."""
         times = list(self._times)

@@ -1,0 +1,1 @@
+"""The demo: a camera, the mapper and a client as separate processes over DDS."""
