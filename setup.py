@@ -3,7 +3,7 @@
 colcon does not use this file: package.xml says ament_cmake, see CMakeLists.txt.
 """
 
-import importlib.util
+import os
 import re
 import sys
 from glob import glob
@@ -16,8 +16,10 @@ from build_interfaces import BuildInterfaces, interface_extension
 
 NAME = "sab3r_ros"
 VERSION = re.search(r'__version__ = "(.+)"', Path(NAME, "__init__.py").read_text())[1]
-# PyPI has no wheel of tf2_msgs; its one message is generated under its own name where it is absent.
-INTERFACES = [NAME] + ([] if importlib.util.find_spec("tf2_msgs") else ["tf2_msgs"])
+# PyPI has no wheel of tf2_msgs: its one message is generated under its own name, unless a ROS installation has the real one.
+PREFIXES = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+HAS_TF2_MSGS = any(Path(prefix, "share", "tf2_msgs").is_dir() for prefix in PREFIXES if prefix)
+INTERFACES = [NAME] if HAS_TF2_MSGS else [NAME, "tf2_msgs"]
 
 setup(
     name="sab3r-ros",
