@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def test_tags_do_not_cover_one_another():
     for _ in range(4):
         draw_tag(panel, "mug", (150, 250), (200, 0, 0), taken)
     boxes = sorted(taken, key=lambda tag: tag[1])
-    assert all(a[1] + a[3] <= b[1] for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(a[1] + a[3] <= b[1] for a, b in itertools.pairwise(boxes))
 
 
 def test_the_picture_highlights_what_was_found(tmp_path):

@@ -8,9 +8,10 @@ import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
+from sab3r_ros.mapping.map_file import SavedMap
 from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box
 from sab3r_ros.querying.score import PhraseSet, Scorer
-from sab3r_ros.querying.text import TextEncoder, normalise
+from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
 
@@ -130,3 +131,12 @@ def found_message(label: str, found: tuple[LocatedObject, ...], most: int) -> st
     shown = f", the first {most} returned" if len(found) > most else ""
     where = f"best at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {found[0].score:.2f}"
     return f"{count} found for '{label}'{shown}; {where}"
+
+
+def locator_of(saved: SavedMap, config: LocateConfig | None = None) -> Locator:
+    """A locator for a loaded map; the network that made it is not needed. Raises QueryError if the map speaks no language."""
+    if not saved.language:
+        raise QueryError(
+            f"the map of model {saved.model_identity} holds no language features: map with another model"
+        )
+    return Locator(saved.feature_basis, load_text_encoder(saved.language), config)

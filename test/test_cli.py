@@ -1,0 +1,117 @@
+"""The command line, as a person runs it: in processes, on tiny maps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_maps import box_points, snapshot_of
+
+from sab3r_ros.cli import main, parser
+from sab3r_ros.mapping.map_file import save_map
+from sab3r_ros.querying.text import load_text_encoder
+
+ROOT = Path(__file__).parents[1]
+
+
+def sab3r(*arguments: object) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-m", "sab3r_ros.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A floor, a sofa and a mug whose features are the sentence encoder's, behind a short basis."""
+    text = load_text_encoder("minilm-l6-v2")
+    vectors = text.encode(["floor", "sofa", "mug"])
+    basis = np.linalg.qr(vectors.T)[0].astype(np.float32)  # (384, 3)
+    floor, sofa, mug = vectors @ basis
+    parts = [
+        (box_points((0, 0, 0), (3, 3, 0.1)), floor),
+        (box_points((1, 1, 0.5), (1.6, 0.6, 0.6)), sofa),
+        (box_points((-1, 0, 0.5), (0.15, 0.15, 0.2)), mug),
+    ]
+    path = tmp_path_factory.mktemp("maps") / "room.sab3r"
+    save_map(path, snapshot_of(parts, "mini-0"), "mini-0", text.space, basis)
+    return path
+
+
+def test_help_shows_every_command_with_examples(capsys):
+    for arguments in (["--help"], ["map", "--help"], ["locate", "--help"], ["export", "--help"]):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        text = capsys.readouterr().out
+        assert end.value.code == 0 and "examples:" in text and "sab3r " in text
+    assert {"map", "locate", "export", "weights", "distill"} <= set(
+        parser()._subparsers._group_actions[0].choices
+    )
+
+
+def test_locate_as_text_and_as_json(room):
+    done = sab3r("locate", room, "a mug", "a couch", "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    mug, couch = answers["a mug"]["objects"][0], answers["a couch"]["objects"][0]
+    assert np.allclose(mug["centroid"], [-1, 0, 0.5], atol=0.06) and 0 <= mug["score"] <= 1
+    assert np.allclose(couch["box"]["size"], [1.55, 0.55, 0.55], atol=0.06)
+    assert set(couch) == {"label", "score", "centroid", "box", "voxels"}
+    done = sab3r("locate", room, "a mug")
+    assert "1 object found for 'mug'" in done.stdout and " 1. score" in done.stdout
+
+
+def test_an_absent_thing_ends_with_status_1(room, capsys):
+    assert main(["locate", str(room), "a giraffe"]) == 1
+    assert "no 'giraffe' found. Nearest" in capsys.readouterr().out
+
+
+def test_export_writes_what_is_asked_for(room, tmp_path, capsys):
+    files = [tmp_path / name for name in ("map.ply", "map.pcd", "path.txt", "map.png")]
+    arguments = [
+        "export",
+        room,
+        *files,
+        "--query",
+        "a mug",
+        "--query",
+        "a giraffe",
+        "--objects",
+        tmp_path / "things",
+    ]
+    camera = ["--camera", 640, 480, 500, 500, 320, 240]
+    assert main([str(a) for a in [*arguments, "--colmap", tmp_path / "sparse", *camera]]) == 0
+    for name in ("map.ply", "map.pcd", "path.txt", "map.png", "things/01-mug.ply", "sparse/images.txt"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert "no 'giraffe' found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["locate", "none.sab3r", "a mug"], "there is no map at none.sab3r"),
+        (["locate", "ROOM", ""], "the query is empty"),
+        (["locate", "ROOM", "x" * 10_000], "10000 characters"),
+        (["export", "ROOM"], "nothing to write"),
+        (["export", "ROOM", "map.doc"], "end it in .ply"),
+        (["export", "ROOM", "--colmap", "sparse"], "needs the camera"),
+        (["export", "ROOM", "--objects", "things"], "at least one --query"),
+        (["export", "ROOM", "/proc/map.ply"], "cannot write"),
+        (["map", "none", "--out", "room.sab3r"], "nothing at none"),
+        (["map", "EMPTY", "--out", "room.sab3r"], "holds no images"),
+        (["map", "ROOM", "--out", "room.sab3r"], "no video"),
+        (["map", "EMPTY", "--out", "none/room.sab3r"], "none is not a folder"),
+        (["map", "EMPTY", "--out", "EMPTY"], "name a file"),
+        (["map", "EMPTY", "--out", "room.sab3r", "--set", "windw=3"], "did you mean 'window'"),
+        (["map", "EMPTY", "--out", "room.sab3r", "--every", "0"], "at least 1"),
+    ],
+)
+def test_one_clear_line_and_status_2(room, tmp_path, capsys, arguments, text):
+    places = {"ROOM": str(room), "EMPTY": str(tmp_path)}
+    assert main([places.get(a, a) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.startswith("sab3r: ") and error.count("\n") == 1
