@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from oracle import OracleModel, World, walk
 from small_maps import box_points, snapshot_of
 
 from sab3r_ros.cli import main, parser
-from sab3r_ros.mapping.map_file import save_map
+from sab3r_ros.mapping.map_file import load_map, save_map
+from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.querying.text import load_text_encoder
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +71,57 @@ def test_locate_as_text_and_as_json(room):
 def test_an_absent_thing_ends_with_status_1(room, capsys):
     assert main(["locate", str(room), "a giraffe"]) == 1
     assert "no 'giraffe' found. Nearest" in capsys.readouterr().out
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Images of the oracle's room, and the oracle in place of a network."""
+    world = World()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k, T_WC in enumerate(walk(14, turn=0.5)):
+        cv2.imwrite(str(folder / f"{k}.png"), world.image(T_WC)[..., ::-1])
+    model = OracleModel(world)
+    monkeypatch.setattr("sab3r_ros.model.feature_model.load_model", lambda name, device=None: model)
+    return folder
+
+
+def test_map_then_go_on_in_the_map(photos, tmp_path, capsys):
+    out = tmp_path / "room.sab3r"
+    assert main(["map", str(photos), "--out", str(out), "--set", "keyframe_disparity=0.02"]) == 0
+    first = load_map(out, for_model="oracle")
+    assert len(first.snapshot.trajectory.stamps) >= 6 and len(first.snapshot.points) > 1000
+    assert f"{out}: " in capsys.readouterr().out
+    again = ["map", str(photos), "--onto", str(out), "--out", str(out), "--set", "keyframe_disparity=0.02"]
+    assert main(again) == 0
+    assert len(load_map(out).snapshot.trajectory.stamps) > len(first.snapshot.trajectory.stamps)
+    assert main(["locate", str(out), "a mug"]) == 2  # the oracle speaks no language
+    assert "no language features" in capsys.readouterr().err
+
+
+def test_an_interrupt_saves_what_is_mapped(photos, tmp_path, monkeypatch, capsys):
+    out, add_frame = tmp_path / "room.sab3r", IncrementalMapper.add_frame
+    seen = []
+
+    def interrupted(self, frame):
+        seen.append(frame)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+        return add_frame(self, frame)
+
+    monkeypatch.setattr(IncrementalMapper, "add_frame", interrupted)
+    assert main(["map", str(photos), "--out", str(out), "--set", "keyframe_disparity=0.02"]) == 130
+    assert len(load_map(out).snapshot.points) > 1000
+    assert "saving what is mapped" in capsys.readouterr().err
+
+
+def test_black_frames_map_nothing_and_say_so(photos, tmp_path, capsys):
+    for file in photos.iterdir():
+        cv2.imwrite(str(file), np.zeros((96, 128, 3), np.uint8))
+    assert main(["map", str(photos), "--out", str(tmp_path / "room.sab3r")]) == 2
+    error = capsys.readouterr().err
+    assert "nothing was mapped" in error and "14 frames skipped" in error
+    assert not (tmp_path / "room.sab3r").exists()
 
 
 def test_export_writes_what_is_asked_for(room, tmp_path, capsys):

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         mapper.restore(saved.snapshot, saved.state)
 
     interrupted, reasons = False, Counter()
-    with tqdm(total=recording.length or None, unit="frame", desc="mapping") as bar:
+    with tqdm(total=recording.length or None, unit="frame", desc="mapping", disable=None) as bar:
         try:
             for k, frame in enumerate(recording.frames()):
                 bar.update()
