@@ -13,7 +13,11 @@ PIXEL_STRIDE = 2  # every second pixel in rows and columns is mapped: denser tha
 
 
 def surface_pixels(view: View, config: MapperConfig) -> np.ndarray:
-    """(H, W) bool: confident, in range, and no edge in depth, where a pointmap bridges near and far by flying points."""
+    """(H, W) bool: confident, in range, and no edge in depth, where a pointmap bridges near and far by flying points.
+
+    What counts as confident is `min_confidence`, or the view's own median where all of a view is unsure: an unfamiliar
+    place gives a rough map, not none.
+    """
     z = view.points[..., 2]
     good = np.isfinite(view.points).all(-1) & (z > 1e-3)
     log_z = np.log(np.where(good, z, 1.0))
@@ -26,7 +30,8 @@ def surface_pixels(view: View, config: MapperConfig) -> np.ndarray:
         after[axis] = (0, 1)
         step = np.maximum(step, np.maximum(np.pad(change, before), np.pad(change, after)))
     near = np.linalg.norm(view.points, axis=-1) < config.max_range_m
-    return good & near & (step < config.max_depth_step) & (view.confidence >= config.min_confidence)
+    least = min(config.min_confidence, float(np.median(view.confidence)))
+    return good & near & (step < config.max_depth_step) & (view.confidence >= least)
 
 
 def fuse(world: SemanticMap, view: View, image: np.ndarray, T_WK: Sim3, config: MapperConfig) -> int:
