@@ -47,6 +47,7 @@ class AlignmentConfig(Checked):
     min_inliers: float = option(0.15, "share of a pair's matches that must agree", 0.0, 1.0)
     max_matches: int = option(600, "matches of a pair that are used, the surest first", 10, 100_000)
     hypotheses: int = option(160, "three-point similarities tried a pair", 8, 100_000)
+    scored_matches: int = option(200, "matches on which each of them is scored", 8, 100_000)
     inlier_angle_rad: float = option(
         0.03, "a match agrees if both rays are closer than this, radians", 1e-4, 1.0
     )

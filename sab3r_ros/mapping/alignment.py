@@ -51,16 +51,18 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
     p = edge.weight / edge.weight.sum()
     sets = rng.choice(m, (config.hypotheses, 3), p=p)
     s, R, t = umeyama(edge.Xj[sets], edge.Xi[sets])
-    # Score: both cameras see the other's point in the matched direction, at a plausible distance.
-    q = s[:, None, None] * np.einsum("hij,mj->hmi", R, edge.Xj) + t[:, None]
-    back = np.einsum("hji,hmj->hmi", R, edge.Xi[None] - t[:, None]) / np.maximum(s, 1e-9)[:, None, None]
-    cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
-    ratio = np.abs(np.log(np.maximum(np.linalg.norm(q, axis=-1), 1e-9) / np.linalg.norm(edge.Xi, axis=-1)))
+    # Score on some of the matches: both cameras see the other's point in the matched direction, at a plausible distance.
+    some = rng.choice(m, min(m, config.scored_matches), replace=False)
+    Xi, Xj = edge.Xi[some], edge.Xj[some]
+    q = s[:, None, None] * (Xj @ R.transpose(0, 2, 1)) + t[:, None]
+    back = ((Xi - t[:, None]) @ R) / np.maximum(s, 1e-9)[:, None, None]
+    cos = np.minimum((unit(q) * unit(Xi)).sum(-1), (unit(back) * unit(Xj)).sum(-1))
+    ratio = np.abs(np.log(np.maximum(np.linalg.norm(q, axis=-1), 1e-9) / np.linalg.norm(Xi, axis=-1)))
     agree = (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
     scale_ok = np.abs(np.log(np.maximum(s, 1e-9))) < config.max_log_scale
-    best = int(np.where(scale_ok, (agree * edge.weight).sum(1), -1).argmax())
+    best = int(np.where(scale_ok, (agree * edge.weight[some]).sum(1), -1).argmax())
     start = Sim3(float(s[best]), R[best], t[best])
-    if agree[best].sum() < config.min_matches / 2:
+    if agree[best].sum() * m / len(some) < config.min_matches / 2:
         return None
     poses = refine({edge.i: Sim3.identity(), edge.j: start}, [edge], {edge.i}, config)
     T_ij = poses[edge.j]
@@ -151,8 +153,8 @@ def normal_equations(
             J = np.concatenate([J_ray, (radial / length[:, None] / config.log_depth_sigma)[:, None]], 1)
             r = np.concatenate([ray, depth[:, None]], 1)
             w = edge.weight * kernel
-            H = np.einsum("m,mkd,mke->de", w, J, J, optimize=True)
-            g = np.einsum("m,mkd,mk->d", w, J, r, optimize=True)
+            flat, weighted = J.reshape(-1, 7), (J * w[:, None, None]).reshape(-1, 7)
+            H, g = weighted.T @ flat, weighted.T @ r.ravel()
             for k, sign in ((j, 1.0), (i, -1.0)):
                 if k in column:
                     c = column[k]

@@ -9,7 +9,7 @@ import torch
 
 from sab3r_ros.types import View
 
-SEED_STRIDE = 2  # every second descriptor, in rows and columns, of view 1 looks for its match
+SEED_STRIDE = 3  # every third descriptor, in rows and columns, of view 1 looks for its match
 RETURN_RADIUS = 1  # descriptors: the way back may miss the start by this much
 
 
