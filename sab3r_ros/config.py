@@ -130,6 +130,9 @@ class NodeConfig(Checked):
     publish_tf: bool = option(True, "publish TF map_frame → camera_frame; turn off where another node owns the camera's pose")
     publish_period_s: float = option(2.0, "least time between two publications of the whole map, seconds", 0.05, 3600.0)
     status_period_s: float = option(1.0, "time between two MapStatus messages, seconds", 0.05, 3600.0)
+    flush_after_s: float = option(
+        2.0, "keyframes that wait for a full window are mapped after so long without an image, seconds", 0.1, 3600.0
+    )
     silence_s: float = option(4.0, "time without an image after which the log says what is waited for, seconds", 0.5, 3600.0)
     map_path: str = option("", "map file that is loaded at start if it exists, and written at exit; empty = none")
 

@@ -1,38 +1,21 @@
-"""Between ROS messages and the core's arrays."""
+"""From the core's arrays to ROS messages."""
 
 from __future__ import annotations
 
 import array
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, TransformStamped, Vector3
 from nav_msgs.msg import Path
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from transforms3d.quaternions import mat2quat
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sab3r_ros.errors import ImageError
 from sab3r_ros.msg import LocatedObject as LocatedObjectMsg
 from sab3r_ros.types import LocatedObject, MapSnapshot, Trajectory
-
-# encoding → NumPy type, channels, conversion to RGB (None where a line below does it)
-ENCODINGS = {
-    "rgb8": (np.uint8, 3, None),
-    "bgr8": (np.uint8, 3, cv2.COLOR_BGR2RGB),
-    "8UC3": (np.uint8, 3, cv2.COLOR_BGR2RGB),
-    "rgba8": (np.uint8, 4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
-    "mono8": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
-    "8UC1": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
-    "mono16": (np.uint16, 1, cv2.COLOR_GRAY2RGB),
-    "rgb16": (np.uint16, 3, None),
-    "bgr16": (np.uint16, 3, cv2.COLOR_BGR2RGB),
-}
-NOT_PICTURES = {"16UC1": "depth", "32FC1": "depth"}
 
 
 def seconds(stamp: Time) -> float:
@@ -41,65 +24,7 @@ def seconds(stamp: Time) -> float:
 
 def time_of(stamp: float) -> Time:
     sec = int(np.floor(stamp))
-    return Time(sec=sec, nanosec=min(int(round((stamp - sec) * 1e9)), 999_999_999))
-
-
-def rgb_of(msg: Image | CompressedImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises ImageError that says what is wrong with the message and what to do."""
-    return rgb_of_compressed(msg) if isinstance(msg, CompressedImage) else rgb_of_raw(msg)
-
-
-def rgb_of_compressed(msg: CompressedImage) -> np.ndarray:
-    data = np.frombuffer(msg.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ImageError(f"a compressed image (format '{msg.format}', {data.size} bytes) cannot be decoded: send JPEG or PNG")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def rgb_of_raw(msg: Image) -> np.ndarray:
-    if msg.width == 0 or msg.height == 0:
-        raise ImageError(f"an image of {msg.width} × {msg.height} pixels has no content: check the camera driver")
-    if msg.encoding in NOT_PICTURES:
-        raise ImageError(
-            f"encoding {msg.encoding} is a {NOT_PICTURES[msg.encoding]} image: remap 'image' to the camera's colour topic"
-        )
-    if msg.encoding not in ENCODINGS:
-        return rgb_by_cv_bridge(msg)
-    kind, channels, to_rgb = ENCODINGS[msg.encoding]
-    row = msg.width * channels * np.dtype(kind).itemsize
-    if msg.step < row or len(msg.data) < msg.step * msg.height:
-        raise ImageError(
-            f"an image says {msg.width} × {msg.height} {msg.encoding} with {msg.step} bytes a row, "
-            f"but carries {len(msg.data)} bytes: the message is truncated or mislabelled"
-        )
-    data = np.frombuffer(msg.data, np.uint8, msg.step * msg.height).reshape(msg.height, msg.step)[:, :row]
-    pixels = np.ascontiguousarray(data).view(np.dtype(kind).newbyteorder(">" if msg.is_bigendian else "<"))
-    pixels = pixels.reshape(msg.height, msg.width, channels)
-    if kind is np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    return pixels.copy() if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
-
-
-def rgb_by_cv_bridge(msg: Image) -> np.ndarray:
-    """Bayer, YUV and other rare encodings, where cv_bridge is installed."""
-    try:
-        from cv_bridge import CvBridge
-    except ImportError as error:
-        raise ImageError(
-            f"encoding '{msg.encoding}' needs cv_bridge (apt install ros-$ROS_DISTRO-cv-bridge); "
-            f"without it: {', '.join(ENCODINGS)}, or compressed images"
-        ) from error
-    try:
-        return CvBridge().imgmsg_to_cv2(msg, "rgb8")
-    except Exception as error:  # cv_bridge raises several kinds
-        raise ImageError(f"encoding '{msg.encoding}' cannot be converted to RGB: {error}") from error
-
-
-def intrinsics_of(msg: CameraInfo) -> np.ndarray | None:
-    """(3, 3) K, or None where the driver publishes an uncalibrated camera (zeros)."""
-    K = np.asarray(msg.k, float).reshape(3, 3)
-    return K if K[0, 0] > 0 and K[1, 1] > 0 and np.isfinite(K).all() else None
+    return Time(sec=sec, nanosec=min(round((stamp - sec) * 1e9), 999_999_999))
 
 
 def packed_rgb(colors: np.ndarray) -> np.ndarray:
@@ -108,7 +33,9 @@ def packed_rgb(colors: np.ndarray) -> np.ndarray:
     return ((c[:, 0] << 16) | (c[:, 1] << 8) | c[:, 2]).view(np.float32)
 
 
-def cloud(header: Header, points: np.ndarray, colors: np.ndarray, scores: np.ndarray | None = None) -> PointCloud2:
+def cloud(
+    header: Header, points: np.ndarray, colors: np.ndarray, scores: np.ndarray | None = None
+) -> PointCloud2:
     """x, y, z, packed rgb and, if given, score; all float32. points (N, 3) metres, colors (N, 3) uint8, scores (N,)."""
     names = ["x", "y", "z", "rgb"] + (["score"] if scores is not None else [])
     rows = np.empty((len(points), len(names)), np.float32)
@@ -116,13 +43,18 @@ def cloud(header: Header, points: np.ndarray, colors: np.ndarray, scores: np.nda
     if scores is not None:
         rows[:, 4] = scores
     data = array.array("B")
-    data.frombytes(memoryview(rows).cast("B") if rows.size else b"")  # 2 ms a million points; an ndarray takes 800
+    data.frombytes(
+        memoryview(rows).cast("B") if rows.size else b""
+    )  # 2 ms a million points; an ndarray takes 800
     step = 4 * len(names)
     return PointCloud2(
         header=header,
         height=1,
         width=len(points),
-        fields=[PointField(name=n, offset=4 * k, datatype=PointField.FLOAT32, count=1) for k, n in enumerate(names)],
+        fields=[
+            PointField(name=n, offset=4 * k, datatype=PointField.FLOAT32, count=1)
+            for k, n in enumerate(names)
+        ],
         is_bigendian=False,
         point_step=step,
         row_step=step * len(points),
@@ -192,7 +124,7 @@ def markers(objects: Sequence[LocatedObject], header: Header) -> MarkerArray:
         box.color = ColorRGBA(r=0.1, g=0.9, b=0.2, a=0.25)
         label = Marker(header=header, ns="label", id=n, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD)
         label.pose = pose_of(np.eye(4))
-        label.pose.position = point_of(obj.box_center + [0, 0, obj.box_size[2] / 2 + 0.06])
+        label.pose.position = point_of(obj.box_center + np.array([0, 0, obj.box_size[2] / 2 + 0.06]))
         label.scale.z = 0.08
         label.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
         label.text = f"{obj.label} {obj.score:.2f}"

@@ -14,7 +14,13 @@ class RosHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelno
-        write = self._log.error if level >= logging.ERROR else self._log.warning if level >= logging.WARNING else self._log.info
+        write = (
+            self._log.error
+            if level >= logging.ERROR
+            else self._log.warning
+            if level >= logging.WARNING
+            else self._log.info
+        )
         write(self.format(record))
 
 

@@ -3,293 +3,227 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 import threading
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import rclpy
-from nav_msgs.msg import Path
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
-from tf2_msgs.msg import TFMessage
-from visualization_msgs.msg import MarkerArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sab3r_ros.config import LocateConfig
+from sab3r_ros.config import AlignmentConfig, LocateConfig, MapperConfig, NodeConfig
 from sab3r_ros.errors import ConfigError, ImageError, Sab3rError
-from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.mapping.mapper import IncrementalMapper
-from sab3r_ros.model.feature_model import load_model
-from sab3r_ros.msg import MapStatus
+from sab3r_ros.model.feature_model import FeatureModel, load_model
 from sab3r_ros.querying.locate import Locator
-from sab3r_ros.querying.text import load_text_encoder
-from sab3r_ros.ros import conversions
+from sab3r_ros.querying.text import TextEncoder, load_text_encoder
+from sab3r_ros.ros.conversions import seconds
+from sab3r_ros.ros.images import intrinsics_of, rgb_of
 from sab3r_ros.ros.intake import Intake
 from sab3r_ros.ros.logging_bridge import forward_logging
-from sab3r_ros.ros.params import GROUPS, declare
+from sab3r_ros.ros.outputs import Outputs
+from sab3r_ros.ros.params import declare_all
+from sab3r_ros.ros.services import Services
 from sab3r_ros.ros.worker import Worker
-from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap
-from sab3r_ros.types import Frame, LocateAnswer, TrackingState
+from sab3r_ros.types import Frame
 
-log = logging.getLogger(__name__)
-
-STATES = {
-    TrackingState.INITIALISING: MapStatus.INITIALISING,
-    TrackingState.TRACKING: MapStatus.TRACKING,
-    TrackingState.LOST: MapStatus.LOST,
-}
-IMAGE_MESSAGES = {False: ("image", Image), True: ("image/compressed", CompressedImage)}
-IDLE_FLUSH_S = 3.0  # keyframes that wait for a full window are mapped after so long without a new image
+EXIT_PATIENCE_S = 2.0  # the window in hand may take so long before the map is saved without it
 
 
 class MapperNode(Node):
     """Wiring only: each callback converts, hands over, and publishes.
 
-    model: a FeatureModel to use instead of the one that parameter `model` names (for tests).
+    model, text: used instead of what parameter `model` names. Raises Sab3rError if a parameter, the model or the map at
+    `map_path` cannot be used.
     """
 
-    def __init__(self, model=None, text=None, **kwargs) -> None:
-        super().__init__("mapper", **kwargs)
-        self.config, mapper, alignment, locate = (declare(self, prefix, kind) for prefix, kind in GROUPS.items())
-        model = model or load_model(self.config.model, None if self.config.device == "auto" else self.config.device)
-        self.mapper = IncrementalMapper(model, mapper, alignment)
-        self.locator = self._make_locator(model, text, locate)
-        self._K: np.ndarray | None = None
-        self._image_size: tuple[int, int] | None = None
+    core_log = logging.getLogger("sab3r_ros")
+
+    def __init__(self, model: FeatureModel | None = None, text: TextEncoder | None = None, **kwargs) -> None:
+        super().__init__("mapper", automatically_declare_parameters_from_overrides=True, **kwargs)
+        configs = declare_all(self)
+        self.config: NodeConfig = configs[NodeConfig]
+        self.model = model or load_model(
+            self.config.model, None if self.config.device == "auto" else self.config.device
+        )
+        self.new_mapper = lambda: IncrementalMapper(
+            self.model, configs[MapperConfig], configs[AlignmentConfig]
+        )
+        self.mapper = self.new_mapper()
+        self.outputs = Outputs(self, self.config)
+        self.map_services = Services(self, self._make_locator(text, configs[LocateConfig]))
+        self._info: CameraInfo | None = None
+        self._size: tuple[int, int] | None = None
         self._camera_frame = self.config.camera_frame or "camera"
-        self._published_version = -1
-        self._mapping = threading.Lock()  # one of: working on a frame, loading, resetting
-        self.worker: Worker = Worker(self._map_image, self.config.queue_length, "mapper")
-        self._make_publishers()
-        self._make_subscriptions()
-        self._make_services()
-        self.create_timer(self.config.status_period_s, self._publish_status)
-        self.create_timer(self.config.publish_period_s, self._publish_map)
-        if self.config.map_path and FilePath(self.config.map_path).exists():
-            self.get_logger().info(self._load(self.config.map_path))
+        self.worker: Worker = Worker(
+            self._map, self.config.queue_length, self._flush, self.config.flush_after_s
+        )
+        self._subscribe()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        show = MutuallyExclusiveCallbackGroup()
+        self.create_timer(self.config.status_period_s, self._publish_status, clock=steady)
+        self.create_timer(self.config.publish_period_s, self._publish_map, callback_group=show, clock=steady)
+        if self.config.map_path and Path(self.config.map_path).exists():
+            self.map_services.load(self.config.map_path)
         self.get_logger().info(
-            f"ready: model {model.identity}, images on {self.intake.topic} ({self.intake.type_name}, "
-            f"{self.config.image_reliability}), map in frame '{self.config.map_frame}'"
+            f"ready: model {self.model.identity}; images on {self.intake.topic} ({self.intake.type_name}, "
+            f"{self.config.image_reliability}); map in frame '{self.config.map_frame}'"
         )
 
-    def _make_locator(self, model, text, config: LocateConfig) -> Locator | None:
-        if not model.language:
-            self.get_logger().warning(f"model {model.identity} has no language features: it maps, but cannot locate")
+    def _make_locator(self, text: TextEncoder | None, config: LocateConfig) -> Locator | None:
+        """None where queries cannot be answered; mapping works all the same."""
+        if not self.model.language:
+            self.get_logger().warning(
+                f"model {self.model.identity} has no language features: it maps, but cannot locate"
+            )
             return None
-        return Locator(model.feature_basis, text or load_text_encoder(model.language), config)
+        try:
+            return Locator(self.model.feature_basis, text or load_text_encoder(self.model.language), config)
+        except ImportError as error:
+            self.get_logger().error(f"mapping works, locate does not: {error}")
+            return None
 
-    def _make_publishers(self) -> None:
-        latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.map_pub = self.create_publisher(PointCloud2, "map_cloud", latched)
-        self.path_pub = self.create_publisher(Path, "trajectory", latched)
-        self.located_pub = self.create_publisher(PointCloud2, "located_cloud", latched)
-        self.markers_pub = self.create_publisher(MarkerArray, "located_markers", latched)
-        self.status_pub = self.create_publisher(MapStatus, "status", 10)
-        self.tf_pub = self.create_publisher(TFMessage, "/tf", 100)
-
-    def _make_subscriptions(self) -> None:
-        reliability = self.config.image_reliability
-        if reliability not in ("best_effort", "reliable"):
-            raise ConfigError(f"parameter image_reliability is '{reliability}': choose 'best_effort' or 'reliable'")
-        qos = QoSProfile(depth=self.config.image_depth, reliability=getattr(ReliabilityPolicy, reliability.upper()))
-        topic, kind = IMAGE_MESSAGES[self.config.compressed]
-        sensors = MutuallyExclusiveCallbackGroup()
-        subscription = self.create_subscription(kind, topic, self._on_image, qos, callback_group=sensors)
+    def _subscribe(self) -> None:
+        config, sensors = self.config, MutuallyExclusiveCallbackGroup()
+        if config.image_reliability not in ("best_effort", "reliable"):
+            raise ConfigError(
+                f"parameter image_reliability is '{config.image_reliability}': choose 'best_effort' or 'reliable'"
+            )
+        qos = QoSProfile(
+            depth=config.image_depth, reliability=ReliabilityPolicy[config.image_reliability.upper()]
+        )
+        kind = CompressedImage if config.compressed else Image
+        # As image_transport names it, so that remapping `image` moves the compressed topic, too.
+        topic = self.resolve_topic_name("image") + "/compressed" if config.compressed else "image"
+        images = self.create_subscription(kind, topic, self._on_image, qos, callback_group=sensors)
         self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos, callback_group=sensors)
-        self.intake = Intake(self, self.config, subscription.topic_name, f"sensor_msgs/{kind.__name__}", qos)
-
-    def _make_services(self) -> None:
-        services = MutuallyExclusiveCallbackGroup()
-        for kind, name, callback in (
-            (Locate, "locate", self._on_locate),
-            (SaveMap, "save_map", self._on_save),
-            (LoadMap, "load_map", self._on_load),
-            (ResetMap, "reset_map", self._on_reset),
-        ):
-            self.create_service(kind, name, callback, callback_group=services)
-
-    # --- images -------------------------------------------------------------------------------------------------
+        self.intake = Intake(self, config, images.topic_name, f"sensor_msgs/msg/{kind.__name__}", qos)
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
-        self.intake.arrived(conversions.seconds(msg.header.stamp))
+        if msg.header.stamp.sec == 0 and msg.header.stamp.nanosec == 0:
+            msg.header.stamp = self.get_clock().now().to_msg()
+            self.intake.complain(
+                "unstamped", f"images on {self.intake.topic} carry no stamp: taking their time of arrival"
+            )
+        self.intake.arrived(seconds(msg.header.stamp))
         self.worker.put(msg)
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
-        K = conversions.intrinsics_of(msg)
-        if K is not None and self._K is not None and not np.allclose(K, self._K, rtol=0.01):
+        if self._info is not None and not np.allclose(msg.k, self._info.k, rtol=0.01):
             self.intake.complain(
-                f"intrinsics changed from f = {self._K[0, 0]:.1f} to {K[0, 0]:.1f} pixels: new keyframes use the new ones"
+                "intrinsics",
+                f"intrinsics changed from f = {self._info.k[0]:.1f} to {msg.k[0]:.1f} pixels: new keyframes use the new ones",
             )
-        self._K = K
+        self._info = msg
 
-    def _map_image(self, msg: Image | CompressedImage) -> None:
+    def _map(self, msg: Image | CompressedImage) -> None:
         """In the worker's thread: one image through the mapper."""
         try:
-            image = conversions.rgb_of(msg)
-        except ImageError as error:
-            self.intake.reject(str(error))
-            return
-        size = image.shape[:2]
-        if self._image_size and size != self._image_size:
-            self.intake.complain(f"image size changed from {self._image_size[::-1]} to {size[::-1]}: going on with the new size")
-        self._image_size = size
-        if not self.config.camera_frame and msg.header.frame_id:
-            self._camera_frame = msg.header.frame_id
-        try:
-            with self._mapping:
-                result = self.mapper.add_frame(Frame(image, conversions.seconds(msg.header.stamp), self._K))
+            frame = self._frame_of(msg)
+            mapper = self.mapper
+            result = mapper.add_frame(frame)
         except ImageError as error:
             self.intake.reject(str(error))
             return
         if "texture" in result.reason:
-            self.intake.complain(f"frame skipped: {result.reason}; is the lens covered, or the room dark?")
-        if result.update and result.update.keyframes:
-            self._publish_pose()
+            self.intake.complain(
+                "texture", f"image skipped: {result.reason}; is the lens covered, or the room dark?"
+            )
+        if result.update and mapper is self.mapper:
+            self.outputs.publish_pose(mapper, self._camera_frame)
 
-    # --- what goes out ------------------------------------------------------------------------------------------
+    def _frame_of(self, msg: Image | CompressedImage) -> Frame:
+        """Raises ImageError."""
+        image = rgb_of(msg)
+        size = image.shape[:2]
+        if self._size and size != self._size:
+            old, new = (f"{w} × {h}" for h, w in (self._size, size))
+            self.intake.complain(
+                "size", f"the image size changed from {old} to {new}: going on with the new one"
+            )
+        self._size = size
+        self._camera_frame = self.config.camera_frame or msg.header.frame_id or "camera"
+        K = None
+        if self._info is not None:
+            try:
+                K = intrinsics_of(self._info, size)
+            except ImageError as error:
+                self.intake.complain("camera_info", str(error))
+        return Frame(image, seconds(msg.header.stamp), K)
 
-    def _header(self) -> Header:
-        pose = self.mapper.current_pose()
-        stamp = conversions.time_of(pose[0]) if pose else self.get_clock().now().to_msg()
-        return Header(frame_id=self.config.map_frame, stamp=stamp)
-
-    def _publish_pose(self) -> None:
-        pose = self.mapper.current_pose()
-        if pose is None:
-            return
-        if self.config.publish_tf:
-            transform = conversions.transform_of(pose[1], self._header(), self._camera_frame)
-            self.tf_pub.publish(TFMessage(transforms=[transform]))
-        if self.path_pub.get_subscription_count():
-            self.path_pub.publish(conversions.path_of(self.mapper.trajectory(), self._header()))
+    def _flush(self) -> None:
+        """In the worker's thread, when no image has come for a while: keyframes that wait for a full window are mapped."""
+        if self.mapper.flush():
+            self.outputs.publish_pose(self.mapper, self._camera_frame)
 
     def _publish_map(self) -> None:
-        """The whole map when it changed and somebody listens; keyframes that wait long for a window are mapped first."""
-        if self.worker.wait_idle(0) and self.intake.quiet_for() > IDLE_FLUSH_S and self.mapper.status().pending_keyframes:
-            with self._mapping:
-                if self.mapper.flush():
-                    self._publish_pose()
-        if not self.map_pub.get_subscription_count() or self.mapper.version == self._published_version:
-            return
-        snapshot = self.mapper.snapshot()
-        self._published_version = snapshot.version
-        self.map_pub.publish(conversions.cloud(self._header(), snapshot.points, snapshot.colors))
-        self.path_pub.publish(conversions.path_of(snapshot.trajectory, self._header()))
+        self.outputs.publish_map(self.mapper)
 
     def _publish_status(self) -> None:
-        status = self.mapper.status()
-        self.status_pub.publish(
-            MapStatus(
-                header=self._header(),
-                tracking_state=STATES[status.state],
-                message=f"{status.state.value}. {self.intake.message}".strip(),
-                model=self.mapper.model.identity,
-                frames_received=self.intake.received,
-                frames_dropped=self.worker.dropped,
-                frames_rejected=self.intake.rejected,
-                keyframes=status.keyframes,
-                points=status.voxels,
-                memory_bytes=status.memory_bytes,
-                rate=float(status.keyframes_per_second),
-                scale_known=status.scale_known,
-            )
-        )
+        counts = {
+            "frames_received": self.intake.received,
+            "frames_dropped": self.worker.dropped,
+            "frames_rejected": self.intake.rejected,
+            "frames_waiting": self.worker.waiting,
+        }
+        self.outputs.publish_status(self.mapper, self.intake.message, counts)
 
-    # --- services -----------------------------------------------------------------------------------------------
-
-    def _on_locate(self, request: Locate.Request, response: Locate.Response) -> Locate.Response:
-        snapshot, header = self.mapper.snapshot(), self._header()
-        try:
-            if self.locator is None:
-                raise Sab3rError(f"model {self.mapper.model.identity} has no language features: load another one")
-            answer = self.locator.locate(
-                snapshot,
-                request.query,
-                tuple(request.distractors),
-                request.min_score or None,
-                request.max_objects or None,
-            )
-        except Sab3rError as error:
-            answer = LocateAnswer(False, str(error), (), 0.0)
-        response.success, response.message = answer.success, answer.message
-        response.objects = [conversions.located(o, n, snapshot, header) for n, o in enumerate(answer.objects)]
-        response.points = conversions.located_cloud(answer.objects, snapshot, header)
-        self.located_pub.publish(response.points)
-        self.markers_pub.publish(conversions.markers(answer.objects, header))
-        self.get_logger().info(f"locate '{request.query[:80]}': {answer.message}")
-        return response
-
-    def _on_save(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
-        response.success, response.message = self._guarded(self._save, request.path)
-        return response
-
-    def _on_load(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
-        response.success, response.message = self._guarded(self._load, request.path)
-        return response
-
-    def _on_reset(self, request: ResetMap.Request, response: ResetMap.Response) -> ResetMap.Response:
-        keyframes = self.mapper.status().keyframes
-        with self._mapping:
-            self.mapper.reset()
-        response.success, response.message = True, f"the map of {keyframes} keyframes is forgotten"
-        return response
-
-    def _guarded(self, action, path: str) -> tuple[bool, str]:
-        """Success and message of saving or loading; a failure leaves the map as it was."""
-        path = path or self.config.map_path
-        if not path:
-            return False, "no path was given and parameter map_path is empty: say where, for example /tmp/room.sab3r"
-        try:
-            message = action(path)
-        except Sab3rError as error:
-            self.get_logger().error(str(error))
-            return False, str(error)
-        self.get_logger().info(message)
-        return True, message
-
-    def _save(self, path: str) -> str:
-        model = self.mapper.model
-        with self._mapping:
-            snapshot, state = self.mapper.snapshot(), self.mapper.state()
-        save_map(path, snapshot, model.identity, model.language, model.feature_basis, state)
-        return f"saved {len(snapshot.points)} voxels, {len(snapshot.trajectory.stamps)} keyframes to {path}"
-
-    def _load(self, path: str) -> str:
-        saved = load_map(path, for_model=self.mapper.model.identity)
-        with self._mapping:
-            self.mapper.restore(saved.snapshot, saved.state)
-        return f"loaded {len(saved.snapshot.points)} voxels, {len(saved.snapshot.trajectory.stamps)} keyframes from {path}"
+    def replace_mapper(self, mapper: IncrementalMapper) -> None:
+        """Go on with another map. The window that the old one has in hand is finished there and forgotten with it."""
+        self.worker.clear()
+        self.mapper = mapper
 
     def close(self) -> None:
-        """End cleanly: finish the frame in hand, and keep the map where `map_path` says so."""
-        self.worker.stop(timeout=20.0)
+        """End cleanly: keep the map where `map_path` says so, and finish the window in hand."""
+        self.worker.stop()
+        finished = self.worker.join(EXIT_PATIENCE_S)
         if self.config.map_path and self.mapper.status().keyframes:
-            self._guarded(self._save, self.config.map_path)
+            try:
+                self.map_services.save(self.config.map_path)
+            except Sab3rError as error:
+                self.get_logger().error(f"the map is lost: {error}")
+        if not finished:
+            self.worker.join(60.0)  # the network must not be torn down while it computes
         self.destroy_node()
 
 
-def main(args: list[str] | None = None) -> None:
-    rclpy.init(args=args)
+def main(args: list[str] | None = None) -> int:
+    """Run the node until Ctrl-C or SIGTERM. Returns the exit status."""
+    rclpy.init(
+        args=args, signal_handler_options=SignalHandlerOptions.NO
+    )  # ours, for the map is saved before rclpy goes
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    log = rclpy.logging.get_logger("mapper")
     forward_logging("mapper")
     try:
         node = MapperNode()
-    except Sab3rError as error:
-        rclpy.logging.get_logger("mapper").fatal(str(error))
+    except (Sab3rError, ImportError) as error:
+        log.fatal(str(error))
         rclpy.try_shutdown()
-        raise SystemExit(1) from None
-    executor = MultiThreadedExecutor(num_threads=4)
+        return 1
+    executor = MultiThreadedExecutor(num_threads=4)  # images, queries, map files, and what is shown
     executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.close()
-        rclpy.try_shutdown()
+    while not stopping.is_set():
+        try:
+            executor.spin_once(timeout_sec=0.2)
+        except ExternalShutdownException:
+            break
+        except Exception:
+            node.core_log.exception("going on after an error in a callback")
+    executor.shutdown(timeout_sec=1.0)
+    node.close()
+    rclpy.try_shutdown()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import Field, fields
-from typing import Any, TypeVar
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
@@ -12,9 +13,14 @@ from rclpy.node import Node
 from sab3r_ros.config import AlignmentConfig, LocateConfig, MapperConfig, NodeConfig, from_dict
 from sab3r_ros.errors import ConfigError
 
-T = TypeVar("T")
 # Parameter prefix of each dataclass: NodeConfig's stand at the top, "mapper.voxel_size_m" is MapperConfig's.
-GROUPS: dict[str, type] = {"": NodeConfig, "mapper": MapperConfig, "alignment": AlignmentConfig, "locate": LocateConfig}
+GROUPS: dict[str, type] = {
+    "": NodeConfig,
+    "mapper": MapperConfig,
+    "alignment": AlignmentConfig,
+    "locate": LocateConfig,
+}
+RCLPY_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 UNBOUNDED = 1e15
 
 
@@ -36,16 +42,47 @@ def descriptor(field: Field) -> ParameterDescriptor:
     return out
 
 
-def declare(node: Node, prefix: str, kind: type[T]) -> T:
-    """Declare a dataclass's fields as parameters and return it filled with what the user gave.
+def declare_all(node: Node) -> dict[type, Any]:
+    """Declare every field as a parameter. Returns each dataclass filled with what the user gave.
 
-    Raises ConfigError naming the parameter that has a wrong type or lies outside its range.
+    The node must have been made with automatically_declare_parameters_from_overrides, so that a name that nobody knows is
+    seen. Raises ConfigError naming the parameter that is unknown, has a wrong type, or lies outside its range.
     """
+    given = {
+        name: p.value
+        for name, p in node.get_parameters_by_prefix("").items()
+        if not name.startswith(RCLPY_OWN)
+    }
+    known = [parameter_name(prefix, f) for prefix, kind in GROUPS.items() for f in fields(kind)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"unknown parameter '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+            )
+    return {kind: declare(node, prefix, kind, given) for prefix, kind in GROUPS.items()}
+
+
+def declare(node: Node, prefix: str, kind: type, given: dict[str, Any]) -> Any:
+    """One dataclass's parameters. An integer is taken where a float is meant: people write `5` for 5.0."""
     values: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
+    for field in fields(kind):
         name = parameter_name(prefix, field)
+        value = given.get(name, field.default)
+        if isinstance(field.default, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(field.default):
+            raise ConfigError(
+                f"parameter {name} = {value!r} must be of type {type(field.default).__name__}: {field.metadata['text']}"
+            )
         try:
-            values[field.name] = node.declare_parameter(name, field.default, descriptor(field)).value
+            if name in given:
+                node.undeclare_parameter(name)
+            node.declare_parameter(name, value, descriptor(field), ignore_override=True)
         except (ParameterException, ValueError) as error:
-            raise ConfigError(f"parameter {name}: {error} ({field.metadata['text']})") from error
+            low, high = field.metadata.get("low"), field.metadata.get("high")
+            raise ConfigError(
+                f"parameter {name} = {value!r} is out of range [{low}, {high}]: {field.metadata['text']}"
+            ) from error
+        values[field.name] = value
     return from_dict(kind, values)

@@ -13,18 +13,29 @@ log = logging.getLogger(__name__)
 
 
 class Worker(Generic[T]):
-    """Calls `work(item)` for every item put, in order, in its own thread. An exception is logged and the next item taken."""
+    """Calls `work(item)` for every item put, in order, in its own thread, and `idle()` once after `idle_s` seconds without one.
 
-    def __init__(self, work: Callable[[T], None], length: int, name: str) -> None:
-        self._work, self._length = work, length
+    An exception in either is logged with its traceback, and the next item taken.
+    """
+
+    def __init__(
+        self, work: Callable[[T], None], length: int, idle: Callable[[], None], idle_s: float
+    ) -> None:
+        self._work, self._length, self._idle, self._idle_s = work, length, idle, idle_s
         self._items: deque[T] = deque()
         self._change = threading.Condition()
-        self._stopping = self._busy = False
+        self._stopping = False
         self.dropped = 0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Items in the queue."""
+        return len(self._items)
+
     def put(self, item: T) -> None:
+        """Queue an item; if the queue is full its oldest item is dropped."""
         with self._change:
             if len(self._items) >= self._length:
                 self._items.popleft()
@@ -32,30 +43,39 @@ class Worker(Generic[T]):
             self._items.append(item)
             self._change.notify()
 
-    def wait_idle(self, timeout: float) -> bool:
-        """Whether all items are done within `timeout` seconds."""
+    def clear(self) -> None:
+        """Forget what waits."""
         with self._change:
-            return self._change.wait_for(lambda: not self._items and not self._busy, timeout)
+            self._items.clear()
 
-    def stop(self, timeout: float) -> bool:
-        """Finish the item in hand, drop the others, end the thread. False if it did not end within `timeout` seconds."""
+    def stop(self) -> None:
+        """Forget what waits and take nothing more; the item in hand is finished (`join` waits for that)."""
         with self._change:
             self._stopping = True
             self._items.clear()
-            self._change.notify_all()
+            self._change.notify()
+
+    def join(self, timeout: float) -> bool:
+        """Whether the thread has ended within `timeout` seconds."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while True:
+        rested = True
+        while not self._stopping:
             with self._change:
-                self._busy = False
-                self._change.notify_all()
-                self._change.wait_for(lambda: self._items or self._stopping)
-                if self._stopping:
-                    return
-                item, self._busy = self._items.popleft(), True
-            try:
-                self._work(item)
-            except Exception:
-                log.exception("an item failed; going on with the next")
+                there = self._change.wait_for(
+                    lambda: self._items or self._stopping, None if rested else self._idle_s
+                )
+                item = self._items.popleft() if self._items else None
+            if item is not None:
+                self._guarded(self._work, item)
+            elif not there:
+                self._guarded(self._idle)
+            rested = item is None
+
+    def _guarded(self, call: Callable[..., None], *arguments: T) -> None:
+        try:
+            call(*arguments)
+        except Exception:
+            log.exception("going on with the next image after an error")

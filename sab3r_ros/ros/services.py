@@ -1,0 +1,123 @@
+"""The services: locate, save_map, load_map, reset_map. None of them waits for the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+
+from sab3r_ros.errors import Sab3rError
+from sab3r_ros.mapping.map_file import load_map, save_map
+from sab3r_ros.mapping.mapper import IncrementalMapper
+from sab3r_ros.querying.locate import Locator
+from sab3r_ros.ros import conversions
+from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap
+from sab3r_ros.types import LocateAnswer
+
+if TYPE_CHECKING:
+    from sab3r_ros.ros.node import MapperNode
+
+
+class Services:
+    """Serves a node's map. A failure becomes an answer with `success = false` and a message; the map stays as it was."""
+
+    def __init__(self, node: MapperNode, locator: Locator | None) -> None:
+        self.node, self.locator, self.log = node, locator, node.get_logger()
+        queries, files = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        node.create_service(Locate, "locate", self.on_locate, callback_group=queries)
+        node.create_service(SaveMap, "save_map", self.on_save, callback_group=files)
+        node.create_service(LoadMap, "load_map", self.on_load, callback_group=files)
+        node.create_service(ResetMap, "reset_map", self.on_reset, callback_group=files)
+
+    def on_locate(self, request: Locate.Request, response: Locate.Response) -> Locate.Response:
+        mapper = self.node.mapper
+        snapshot, header = mapper.snapshot(), self.node.outputs.header(mapper)
+
+        def ask() -> LocateAnswer:
+            if self.locator is None:
+                raise Sab3rError(
+                    f"model {mapper.model.identity} cannot answer: it has no language features, or no text encoder is "
+                    "installed (the log says which)"
+                )
+            # A zero field means the default; negative or absurd values are the locator's to refuse.
+            least, most = request.min_score or None, request.max_objects or None
+            return self.locator.locate(snapshot, request.query, tuple(request.distractors), least, most)
+
+        answer, problem = self._guarded(ask)
+        answer = answer or LocateAnswer(False, problem, (), 0.0)
+        response.success, response.message = answer.success, answer.message
+        response.best_score = float(answer.best_score)
+        response.objects = [conversions.located(o, n, snapshot, header) for n, o in enumerate(answer.objects)]
+        response.points = conversions.located_cloud(answer.objects, snapshot, header)
+        self.node.outputs.publish_located(answer, snapshot, header)
+        self.log.info(f"locate '{request.query[:60]}': {answer.message}")
+        return response
+
+    def on_save(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
+        done, problem = self._guarded(lambda: self.save(self._path(request.path)))
+        response.success, response.message = not problem, done or problem
+        return response
+
+    def on_load(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        done, problem = self._guarded(lambda: self.load(self._path(request.path)))
+        response.success, response.message = not problem, done or problem
+        return response
+
+    def on_reset(self, request: ResetMap.Request, response: ResetMap.Response) -> ResetMap.Response:
+        keyframes = self.node.mapper.status().keyframes
+        self.node.replace_mapper(self.node.new_mapper())
+        response.success, response.message = (
+            True,
+            f"the map of {keyframes} keyframes is forgotten, a new one begins",
+        )
+        self.log.info(response.message)
+        return response
+
+    def save(self, path: str) -> str:
+        """Write the map as it is now, without the window in hand. Raises MapFileError."""
+        mapper = self.node.mapper
+        model = mapper.model
+        while True:  # mapping goes on meanwhile: take both from one version of the map
+            snapshot, state = mapper.snapshot(), mapper.state()
+            if snapshot.version == mapper.version:
+                break
+        save_map(path, snapshot, model.identity, model.language, model.feature_basis, state)
+        return self._said(f"saved {size_of(mapper)} to {path}")
+
+    def load(self, path: str) -> str:
+        """Replace the map by a file's; the map stays as it is unless that succeeds. Raises MapFileError."""
+        mapper = self.node.new_mapper()
+        saved = load_map(path, for_model=mapper.model.identity)
+        mapper.restore(saved.snapshot, saved.state)
+        self.node.replace_mapper(mapper)
+        return self._said(f"loaded {size_of(mapper)} from {path}")
+
+    def _path(self, path: str) -> str:
+        path = path or self.node.config.map_path
+        if not path:
+            raise Sab3rError(
+                "no path given, and parameter map_path is empty: say where, for example /tmp/room.sab3r"
+            )
+        return path
+
+    def _said(self, text: str) -> str:
+        self.log.info(text)
+        return text
+
+    def _guarded(self, work: Callable):
+        """What `work` returns and an empty string, or None and what went wrong. A bug is logged and answered, too."""
+        try:
+            return work(), ""
+        except Sab3rError as error:
+            self.log.warning(str(error))
+            return None, str(error)
+        except Exception as error:
+            self.node.core_log.exception("a service failed")
+            return None, f"internal error, please report it: {type(error).__name__}: {error}"
+
+
+def size_of(mapper: IncrementalMapper) -> str:
+    """'12,345 voxels, 8 keyframes'."""
+    status = mapper.status()
+    return f"{status.voxels:,} voxels, {status.keyframes} keyframes"
