@@ -1,0 +1,108 @@
+"""Poses from matches: exact ones, and the noise of a small network."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from sab3r_ros.config import AlignmentConfig
+from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.alignment import Edge, align_pair, normal_equations, refine
+
+CONFIG = AlignmentConfig()
+
+
+def scene(rng, count=400):
+    """Points in front of camera i, metres."""
+    z = rng.uniform(1, 4, count)
+    return np.stack([rng.uniform(-0.5, 0.5, count) * z, rng.uniform(-0.4, 0.4, count) * z, z], 1)
+
+
+def random_pose(rng, angle=0.2, shift=0.3, scale=0.1):
+    return Sim3(
+        float(np.exp(rng.normal(0, scale))),
+        Rotation.from_rotvec(rng.normal(0, angle / 2, 3)).as_matrix(),
+        rng.normal(0, shift / 2, 3),
+    )
+
+
+def observed(X, rng, depth_noise, ray_noise, wrong):
+    """A pointmap's version of the points: errors along and across the rays, and some points that are anything."""
+    Y = X * np.exp(depth_noise * rng.normal(size=(len(X), 1)))
+    Y = Y + ray_noise * Y[:, 2:] * np.c_[rng.normal(size=(len(X), 2)), np.zeros(len(X))]
+    bad = rng.random(len(X)) < wrong
+    Y[bad] = scene(rng, int(bad.sum()))
+    return Y
+
+
+def edge(T_ij, rng, depth_noise=0.0, ray_noise=0.0, wrong=0.0, i=0, j=1, count=400):
+    X = scene(rng, count)
+    return Edge(
+        i,
+        j,
+        observed(X, rng, depth_noise, ray_noise, wrong),
+        observed(T_ij.inverse().apply(X), rng, depth_noise, ray_noise, 0),
+        np.ones(count),
+    )
+
+
+def test_exact_matches_give_the_exact_similarity():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        T = random_pose(rng)
+        found = align_pair(edge(T, rng), CONFIG, rng)
+        assert found.inliers == 1.0
+        assert np.allclose(found.T_ij.matrix(), T.matrix(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("depth_noise", "ray_noise", "limit_deg"), [(0.05, 0.008, 0.6), (0.1, 0.008, 0.8), (0.15, 0.016, 1.5)]
+)
+def test_noisy_pointmaps_and_a_fifth_of_wrong_matches(depth_noise, ray_noise, limit_deg):
+    rng = np.random.default_rng(1)
+    errors = []
+    for _ in range(15):
+        T = random_pose(rng)
+        found = align_pair(edge(T, rng, depth_noise, ray_noise, 0.2), CONFIG, rng)
+        errors.append(np.degrees(found.T_ij.angle_to(T)))
+    assert np.median(errors) < limit_deg
+
+
+def test_unrelated_points_do_not_align():
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        assert align_pair(Edge(0, 1, scene(rng), scene(rng), np.ones(400)), CONFIG, rng) is None
+
+
+def test_too_few_matches_do_not_align():
+    rng = np.random.default_rng(3)
+    assert align_pair(edge(random_pose(rng), rng, count=CONFIG.min_matches - 1), CONFIG, rng) is None
+
+
+def test_jacobians_agree_with_finite_differences():
+    rng = np.random.default_rng(4)
+    poses = {0: random_pose(rng), 1: random_pose(rng), 2: random_pose(rng)}
+    edges = [edge(random_pose(rng), rng, i=i, j=j, count=30) for i, j in ((0, 1), (1, 2), (0, 2))]
+    loose = AlignmentConfig(
+        robust_width=100.0, ray_sigma_rad=1.0, log_depth_sigma=1.0
+    )  # nearly quadratic: the gradient is b
+    column = {1: 0, 2: 7}
+    _, b, _ = normal_equations(poses, edges, column, loose)
+    for k, c in column.items():
+        for d in range(7):
+            step = np.zeros(7)
+            step[d] = 1e-6
+            costs = [
+                normal_equations({**poses, k: Sim3.step(sign * step) @ poses[k]}, edges, column, loose)[2]
+                for sign in (1, -1)
+            ]
+            assert -(costs[0] - costs[1]) / 4e-6 == pytest.approx(b[c + d], rel=2e-3, abs=1e-3)
+
+
+def test_refinement_of_a_triangle_settles_on_the_truth():
+    rng = np.random.default_rng(5)
+    truth = {0: Sim3.identity(), 1: random_pose(rng, scale=0.01), 2: random_pose(rng, scale=0.01)}
+    edges = [edge(truth[i].inverse() @ truth[j], rng, i=i, j=j) for i, j in ((0, 1), (1, 2), (0, 2))]
+    start = {k: (Sim3.step(rng.normal(0, 0.03, 7) * (k > 0)) @ T) for k, T in truth.items()}
+    found = refine(start, edges, {0}, AlignmentConfig(scale_prior=10.0))
+    for k in truth:
+        assert np.allclose(found[k].matrix(), truth[k].matrix(), atol=2e-3)
