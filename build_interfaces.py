@@ -1,8 +1,8 @@
 """Generates and compiles ROS 2 interfaces against the ROS 2 wheels of PyPI, without CMake.
 
 For `pip install .` only; colcon uses CMakeLists.txt. An extension named `PKG.PKG_s__rosidl_typesupport_c` becomes the
-Python package PKG of the interfaces in `INTERFACES[PKG]`. One typesupport (Fast DDS) is built, for its handle is bound
-at link time.
+Python package PKG of the interfaces in `INTERFACES[PKG]`. All of a package's code is in that one library; rosidl looks
+for each typesupport in a library of its own, so that copies of it go to lib/ under those names.
 """
 
 import os
@@ -18,12 +18,21 @@ HERE = Path(__file__).resolve().parent
 # Package → the folder that holds its msg/ and srv/.
 INTERFACES = {"sab3r_ros": HERE, "tf2_msgs": HERE / "interfaces" / "tf2_msgs"}
 DEPENDENCIES = ["sensor_msgs", "geometry_msgs", "std_msgs", "builtin_interfaces", "service_msgs"]
-KINDS = ("generator_py", "generator_c", "typesupport_c", "typesupport_fastrtps_c")
+KINDS = (
+    "generator_py",
+    "generator_c",
+    "typesupport_c",
+    "typesupport_fastrtps_c",
+    "typesupport_introspection_c",
+)
+TYPESUPPORTS = ["rosidl_typesupport_fastrtps_c", "rosidl_typesupport_introspection_c"]
+LIBRARIES = Path("build") / "typesupport"  # relative to setup.py, as data_files must be
 RUNTIME = [
     "rosidl_runtime_c",
     "rosidl_typesupport_c",
     "rosidl_typesupport_fastrtps_c",
     "rosidl_typesupport_fastrtps_cpp",
+    "rosidl_typesupport_introspection_c",
     "fastcdr",
     "rmw",
     "rcutils",
@@ -33,6 +42,11 @@ RUNTIME = [
 def interface_extension(package: str) -> Extension:
     """The extension that stands for a package's interfaces; its sources are generated when it is built."""
     return Extension(f"{package}.{package}_s__rosidl_typesupport_c", sources=[], language="c++")
+
+
+def typesupport_libraries(package: str) -> list[str]:
+    """Files for lib/, made when the extension is built."""
+    return [str(LIBRARIES / f"lib{package}__{typesupport}.so") for typesupport in TYPESUPPORTS]
 
 
 def ros_prefix() -> Path:
@@ -52,6 +66,7 @@ def generate(package: str, out: Path) -> Path:
     from rosidl_generator_py.cli import GeneratePython
     from rosidl_typesupport_c.cli import GenerateCTypesupport
     from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
+    from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
 
     source = INTERFACES[package]
     files = [
@@ -66,11 +81,13 @@ def generate(package: str, out: Path) -> Path:
         output_format="idl",
         output_path=out / "idl",
     )
-    implementations = {"typesupport_implementations": ["rosidl_typesupport_fastrtps_c"]}
     GenerateC("c").generate(package, idl, include, out / "c" / package)
-    GenerateCTypesupport("c", **implementations).generate(package, idl, include, out / "ts_c" / package)
-    GenerateFastRTPSCTypesupport("fastrtps_c").generate(
-        package, idl, include, out / "ts_fastrtps_c" / package
+    GenerateCTypesupport("c", typesupport_implementations=TYPESUPPORTS).generate(
+        package, idl, include, out / "ts_c" / package
+    )
+    GenerateFastRTPSCTypesupport("fastrtps").generate(package, idl, include, out / "ts_fastrtps_c" / package)
+    GenerateIntrospectionCTypesupport("introspection").generate(
+        package, idl, include, out / "ts_introspection_c" / package
     )
     GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]).generate(
         package, idl, include, out / "py" / package
@@ -87,7 +104,8 @@ class BuildInterfaces(build_ext):
         package = ext.name.partition(".")[0]
         out = Path(self.build_temp).resolve() / "rosidl" / package
         prefix = generate(package, out)
-        includes = [out / "c", out / "ts_fastrtps_c", out / "py", numpy.get_include(), prefix / "include"]
+        includes = [out / folder for folder in ("c", "ts_fastrtps_c", "ts_introspection_c", "py")]
+        includes += [numpy.get_include(), prefix / "include"]
         includes += sorted(
             p for p in (prefix / "include").iterdir() if p.is_dir() and not p.name.startswith("python")
         )
@@ -97,6 +115,9 @@ class BuildInterfaces(build_ext):
         ext.libraries = [f"{d}__rosidl_{kind}" for d in DEPENDENCIES for kind in KINDS] + RUNTIME
         ext.extra_link_args = ["-Wl,--as-needed", "-Wl,-rpath,$ORIGIN/../../.."]
         super().build_extension(ext)
+        (HERE / LIBRARIES).mkdir(parents=True, exist_ok=True)
+        for library in typesupport_libraries(package):
+            shutil.copyfile(self.get_ext_fullpath(ext.name), HERE / library)
         places = [Path(self.get_ext_fullpath(ext.name)).parent]
         if self.inplace or getattr(self, "editable_mode", False):
             places.append(HERE / package)

@@ -12,7 +12,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from build_interfaces import BuildInterfaces, interface_extension
+from build_interfaces import BuildInterfaces, interface_extension, typesupport_libraries
 
 NAME = "sab3r_ros"
 VERSION = re.search(r'__version__ = "(.+)"', Path(NAME, "__init__.py").read_text())[1]
@@ -68,6 +68,7 @@ setup(
             for folder in ("launch", "config", "msg", "srv")
         ),
         (f"lib/{NAME}", sorted(glob("scripts/*"))),
+        ("lib", [library for package in INTERFACES for library in typesupport_libraries(package)]),
     ],
     entry_points={
         "console_scripts": ["sab3r = sab3r_ros.cli:main", "mapper_node = sab3r_ros.ros.node:main"],
