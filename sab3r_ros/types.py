@@ -37,6 +37,11 @@ class View:
     descriptor_confidence: np.ndarray
     features: np.ndarray | None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the pointmap."""
+        return self.points.shape[0], self.points.shape[1]
+
 
 class TrackingState(str, Enum):
     """Where the mapper stands."""

@@ -1,19 +1,16 @@
 """The network equals the reference: golden outputs, public key names, parameter counts."""
 
 import ast
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from rule import fill
 from safetensors.torch import load_file
 
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.model import SAB3R, SAB3RConfig
 from sab3r_ros.model.transformer import grid_positions, rotary_table, rotate
-
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from rule import fill
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NARROW = SAB3RConfig(
@@ -158,7 +155,13 @@ def test_unfit_images_are_refused(narrow, shape):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"encoder_heads": 7}, {"decoder_depth": 6}, {"decoder_depth": 0}, {"stem": "lite0"}, {"encoder_heads": 0}],
+    [
+        {"encoder_heads": 7},
+        {"decoder_depth": 6},
+        {"decoder_depth": 0},
+        {"stem": "lite0"},
+        {"encoder_heads": 0},
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(fields):
     with pytest.raises(ConfigError):

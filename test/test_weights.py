@@ -59,7 +59,9 @@ def test_a_saved_model_comes_back_in_float16_precision(tmp_path):
     save_checkpoint(tmp_path / "m.safetensors", model, {"note": "hello"})
     again = load_checkpoint(tmp_path / "m.safetensors")
     assert again.config == model.config
-    assert all(torch.equal(a.half().float(), b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a.half().float(), b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
     assert read_metadata(tmp_path / "m.safetensors")["note"] == "hello"
     assert list(tmp_path.iterdir()) == [tmp_path / "m.safetensors"]  # nothing half-written stays
 

@@ -25,7 +25,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     fetch = actions.add_parser("fetch", help="download published weights into the cache")
     fetch.add_argument("name", help="sab3r, mast3r, clip, dinov2; mini is part of the package")
-    fetch.add_argument("--revision", help="commit of the hub's repository; default: its newest, which is shown")
+    fetch.add_argument(
+        "--revision", help="commit of the hub's repository; default: its newest, which is shown"
+    )
     fetch.add_argument("--accept-licence", action="store_true", help="do not ask")
     convert = actions.add_parser("convert", help="turn a public checkpoint into this package's format")
     convert.add_argument("file", type=Path, help=".pth, .pt or .safetensors of the MASt3R family")
@@ -50,7 +52,9 @@ def fetch(args: argparse.Namespace) -> None:
 
     if args.name == "mini":
         if not EMBEDDED.is_file():
-            raise CheckpointError(f"{EMBEDDED} is missing although it is part of the package: install it again")
+            raise CheckpointError(
+                f"{EMBEDDED} is missing although it is part of the package: install it again"
+            )
         say(f"mini is part of the package: {EMBEDDED}")
         return
     if args.name not in CATALOG:
@@ -74,7 +78,9 @@ def fetch(args: argparse.Namespace) -> None:
         revision = remote.revision
         say(f"{remote.url}\nsize: {remote.size:,} bytes, sha256: {remote.sha256 or 'not given'}")
         if not args.accept_licence and not confirmed():
-            raise CheckpointError("not downloaded: the licence was not accepted (--accept-licence accepts it)")
+            raise CheckpointError(
+                "not downloaded: the licence was not accepted (--accept-licence accepts it)"
+            )
         args.accept_licence = True
         download(remote, target)
     if source.network:
@@ -85,7 +91,10 @@ def fetch(args: argparse.Namespace) -> None:
 
 def confirmed() -> bool:
     """Ask on a terminal; anywhere else the answer is no."""
-    return sys.stdin.isatty() and input("Accept the licence and download? [y/N] ").strip().lower() in ("y", "yes")
+    return sys.stdin.isatty() and input("Accept the licence and download? [y/N] ").strip().lower() in (
+        "y",
+        "yes",
+    )
 
 
 def convert(args: argparse.Namespace) -> None:

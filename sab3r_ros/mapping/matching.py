@@ -55,7 +55,7 @@ def match_views(first: View, second: View) -> Matches:
 def pixels(index: np.ndarray, view: View) -> np.ndarray:
     """Flat descriptor indices → (M, 2) pixels (u, v) of the pointmap's resolution, at the descriptors' centres."""
     h, w, _ = view.descriptors.shape
-    H, W, _ = view.points.shape
+    H, W = view.size  # a lazy view knows it without computing points
     return np.stack([(index % w + 0.5) * (W / w) - 0.5, (index // w + 0.5) * (H / h) - 0.5], 1)
 
 

@@ -12,7 +12,7 @@ from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
 from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, refine
 from sab3r_ros.mapping.keyframes import Keyframe
-from sab3r_ros.mapping.matching import match_views, points_at
+from sab3r_ros.mapping.matching import Matches, match_views, points_at
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.types import View
 
@@ -88,7 +88,9 @@ class Window:
             if self.model.monocular:
                 matches = match_views(va, vb)
             else:
-                matches = match_views(*self.model.decode(a.encoding, b.encoding))
+                # The newer one first: its own-frame view comes from the same decoding.
+                found = match_views(*self.model.decode(b.encoding, a.encoding))
+                matches = Matches(found.second, found.first, found.weight)
             best = np.argsort(-matches.weight)[: self.config.max_matches]
             uv_a, uv_b, weight = matches.first[best], matches.second[best], matches.weight[best]
             Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)

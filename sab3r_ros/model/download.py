@@ -51,7 +51,11 @@ def resolve(repo: str, file: str, revision: str) -> Remote:
             answer = opener.open(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             if error.code not in (301, 302, 303, 307, 308):
-                hint = "it may need an account or have moved" if error.code in (401, 403, 404) else "try again later"
+                hint = (
+                    "it may need an account or have moved"
+                    if error.code in (401, 403, 404)
+                    else "try again later"
+                )
                 raise CheckpointError(f"{url}: HTTP {error.code}; {hint}") from error
             answer = error
         except (OSError, http.client.HTTPException) as error:
@@ -60,7 +64,9 @@ def resolve(repo: str, file: str, revision: str) -> Remote:
         if "X-Repo-Commit" in headers:
             sha256 = headers.get("X-Linked-Etag", "").strip('"')
             size = int(headers.get("X-Linked-Size") or headers.get("Content-Length") or 0)
-            pinned = url.replace(f"/resolve/{quote(revision, safe='')}/", f"/resolve/{headers['X-Repo-Commit']}/")
+            pinned = url.replace(
+                f"/resolve/{quote(revision, safe='')}/", f"/resolve/{headers['X-Repo-Commit']}/"
+            )
             return Remote(pinned, headers["X-Repo-Commit"], size, sha256 if len(sha256) == 64 else "")
         url = urljoin(url, headers.get("Location", url))
     raise CheckpointError(f"{url}: the hub names no commit for this file")
@@ -77,10 +83,14 @@ def download(remote: Remote, target: Path) -> None:
     if done < remote.size or not remote.size:
         _stream(remote, part, done)
     if remote.size and part.stat().st_size != remote.size:
-        raise CheckpointError(f"{remote.url}: got {part.stat().st_size} of {remote.size} bytes; run again to resume")
+        raise CheckpointError(
+            f"{remote.url}: got {part.stat().st_size} of {remote.size} bytes; run again to resume"
+        )
     if remote.sha256 and (got := file_digest(part)) != remote.sha256:
         part.unlink()
-        raise CheckpointError(f"{remote.url}: sha256 is {got}, not {remote.sha256}; the file was discarded, try again")
+        raise CheckpointError(
+            f"{remote.url}: sha256 is {got}, not {remote.sha256}; the file was discarded, try again"
+        )
     os.replace(part, target)
 
 
@@ -90,7 +100,11 @@ def _stream(remote: Remote, part: Path, done: int) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             resumed = done > 0 and answer.status == 206
             bar = tqdm(
-                desc=part.stem, total=remote.size or None, initial=done if resumed else 0, unit="B", unit_scale=True
+                desc=part.stem,
+                total=remote.size or None,
+                initial=done if resumed else 0,
+                unit="B",
+                unit_scale=True,
             )
             with part.open("ab" if resumed else "wb") as file, bar:
                 while block := answer.read(BLOCK):

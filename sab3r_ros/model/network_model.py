@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sab3r_ros.model.heads import PATCH
 from sab3r_ros.model.language import TEXT_SPACES, language_basis, pooled, unit_features
 from sab3r_ros.model.precision import best_precision, prepare_for_inference
 from sab3r_ros.model.preprocess import fit, to_tensor
@@ -19,6 +20,7 @@ from sab3r_ros.types import View
 
 MINI_LONG_SIDE, PUBLIC_LONG_SIDE = 256, 512  # pixels: what each network was trained on
 FEATURE_CELL = 4  # pixels a side that share one language feature
+REMEMBERED_PAIRS = 4  # decoded pairs whose maps may still be read; about 80 MB each once all are
 
 Head = Callable[[ViewHeads, list[Tensor], tuple[int, int]], dict[str, Tensor]]
 
@@ -109,6 +111,11 @@ class LazyView:
         return self._run(self._model.network.descriptors)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the pointmap, known before it is computed."""
+        return self._grid[0] * PATCH, self._grid[1] * PATCH
+
+    @property
     def points(self) -> np.ndarray:
         return self._geometry["pts3d"]
 
@@ -145,6 +152,7 @@ class TwoViewModel(NetworkModel):
         """precision: of linear layers and convolutions; default: the best of the device."""
         network = prepare_for_inference(network, device, precision or best_precision(device))
         super().__init__(network, identity, long_side)
+        self._recent: dict[tuple[int, int], tuple[tuple[LazyView, LazyView], tuple[Tokens, Tokens]]] = {}
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> Tokens:
@@ -154,10 +162,17 @@ class TwoViewModel(NetworkModel):
 
     @torch.inference_mode()
     def decode(self, first: Tokens, second: Tokens) -> tuple[LazyView, LazyView]:
-        """Both views in the first camera's frame. The second has no features."""
+        """Both views in the first camera's frame. The second has no features. The last few pairs are remembered."""
+        pair = (id(first), id(second))
+        if pair in self._recent:
+            return self._recent[pair][0]
         hooks1, hooks2 = self.network.decode(first.tokens, second.tokens, first.grid, second.grid)
         heads1, heads2 = self.network.downstream_head1, self.network.downstream_head2
-        return LazyView(self, heads1, hooks1, first.grid), LazyView(self, heads2, hooks2, second.grid)
+        views = LazyView(self, heads1, hooks1, first.grid), LazyView(self, heads2, hooks2, second.grid)
+        self._recent[pair] = views, (first, second)  # held, so that the ids stay theirs
+        if len(self._recent) > REMEMBERED_PAIRS:
+            del self._recent[next(iter(self._recent))]
+        return views
 
     @torch.inference_mode()
     def features(self, hooks: list[Tensor], grid: tuple[int, int]) -> np.ndarray:

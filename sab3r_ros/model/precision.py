@@ -18,15 +18,25 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def layer_precision(network: SAB3R, precision: torch.dtype) -> dict[str, torch.dtype]:
-    """Type of each entry of the state dict: linear layers and convolutions in `precision`, the rest float32.
+def full_precision_layers(network: SAB3R) -> set[nn.Module]:
+    """Layers where rounding shows: the patch embedding, the first third of each stack, and the points' heads.
 
-    So do the patch embedding, a small share of the time, and the last layers of dense heads, whose outputs are
-    exponentiated.
+    What the first blocks round off passes through all the others, while the residual stream is still small; points
+    are the exponential of what their head says.
     """
-    full: set[nn.Module] = {m.head[4] for m in network.modules() if isinstance(m, DPTHead)}
-    if not network.config.monocular:
-        full.add(network.patch_embed.proj)
+    if network.config.monocular:
+        return set(network.modules())
+    full = {network.patch_embed.proj, *(m.head[4] for m in network.modules() if isinstance(m, DPTHead))}
+    for stack in (network.enc_blocks, network.dec_blocks, network.dec_blocks2):
+        full.update(m for block in stack[: len(stack) // 3] for m in block.modules())
+    for heads in (network.downstream_head1, network.downstream_head2):
+        full.update(heads.dpt.modules())
+    return full
+
+
+def layer_precision(network: SAB3R, precision: torch.dtype) -> dict[str, torch.dtype]:
+    """Type of each entry of the state dict: most linear layers and convolutions in `precision`, the rest float32."""
+    full = full_precision_layers(network)
     kinds = dict.fromkeys(network.state_dict(), torch.float32)
     for name, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)) and module not in full:

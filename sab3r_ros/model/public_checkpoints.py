@@ -60,10 +60,14 @@ def config_of(state: dict[str, Tensor], path: Path) -> SAB3RConfig:
         return state[key].shape
 
     def depth(prefix: str) -> int:
-        return 1 + max((int(m[1]) for key in state if (m := re.match(rf"{prefix}\.(\d+)\.", key))), default=-1)
+        return 1 + max(
+            (int(m[1]) for key in state if (m := re.match(rf"{prefix}\.(\d+)\.", key))), default=-1
+        )
 
     encoder_width, decoder_width = shape("patch_embed.proj.weight")[0], shape("decoder_embed.weight")[0]
-    names = [m[1] for key in state if (m := re.fullmatch(r"downstream_head1\.(\w+)_head\.head\.4\.weight", key))]
+    names = [
+        m[1] for key in state if (m := re.fullmatch(r"downstream_head1\.(\w+)_head\.head\.4\.weight", key))
+    ]
     descriptor_outputs = shape("downstream_head1.head_local_features.fc2.bias")[0] // PATCH**2
     return SAB3RConfig(
         encoder_width=encoder_width,
@@ -92,7 +96,9 @@ def canonical(state: dict[str, Tensor], config: SAB3RConfig, path: Path) -> dict
                 raise CheckpointError(f"{path} contradicts itself: {alias} differs from {first}")
     if not any(key.startswith("dec_blocks2.") for key in state):
         first_decoder = {k: v for k, v in state.items() if k.startswith("dec_blocks.")}
-        state |= {key.replace("dec_blocks.", "dec_blocks2.", 1): v.clone() for key, v in first_decoder.items()}
+        state |= {
+            key.replace("dec_blocks.", "dec_blocks2.", 1): v.clone() for key, v in first_decoder.items()
+        }
     check_keys({key: tuple(value.shape) for key, value in state.items()}, model, path)
     return state
 

@@ -66,7 +66,9 @@ def check_keys(shapes: dict[str, tuple[int, ...]], model: SAB3R, path: Path) -> 
     if problems:
         more = len(problems) - MOST_KEYS_NAMED
         tail = f"; and {more} more" if more > 0 else ""
-        raise CheckpointError(f"{path} does not fit the network: {'; '.join(problems[:MOST_KEYS_NAMED])}{tail}")
+        raise CheckpointError(
+            f"{path} does not fit the network: {'; '.join(problems[:MOST_KEYS_NAMED])}{tail}"
+        )
 
 
 def write_checkpoint(
@@ -104,7 +106,9 @@ def file_digest(path: Path) -> str:
 def read_metadata(path: Path) -> dict[str, str]:
     """Notes of a checkpoint. Raises CheckpointError if it is missing, corrupt or not this package's."""
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: give a .safetensors file, or see `sab3r weights --help`")
+        raise CheckpointError(
+            f"no checkpoint at {path}: give a .safetensors file, or see `sab3r weights --help`"
+        )
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -113,7 +117,9 @@ def read_metadata(path: Path) -> dict[str, str]:
             f"{path} is not a readable safetensors file ({error}); fetch or convert it again"
         ) from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not of this package: convert it first (sab3r weights convert {path})")
+        raise CheckpointError(
+            f"{path} is not of this package: convert it first (sab3r weights convert {path})"
+        )
     return metadata
 
 

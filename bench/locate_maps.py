@@ -1,0 +1,189 @@
+"""Maps of rooms with truth: exact geometry with true or predicted features, or the mapper's own; which voxel is which thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sab3r_ros.config import MapperConfig
+from sab3r_ros.geometry.sim3 import umeyama
+from sab3r_ros.mapping.mapper import IncrementalMapper
+from sab3r_ros.model.feature_model import FeatureModel
+from sab3r_ros.querying.text import TextEncoder
+from sab3r_ros.training.data import Shard, transform, unproject
+from sab3r_ros.types import Frame, MapSnapshot, Trajectory
+
+VOXEL_M = 0.03
+STRUCTURE = ("wall", "floor", "ceiling")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One piece of furniture as the frames show it. rows: voxels of the room's map that are it."""
+
+    caption: str
+    name: str
+    nyu40: str
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class RoomMap:
+    """A map with its truth. instance: (N,) of each voxel, 0 = none. basis: (L, D) of the map's features."""
+
+    snapshot: MapSnapshot
+    instance: np.ndarray
+    things: list[Thing]
+    basis: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A room's pixels: points (P, 3) metres, colors (P, 3), instance (P,), frame and flat pixel index (P,)."""
+
+    points: np.ndarray
+    colors: np.ndarray
+    instance: np.ndarray
+    frame: np.ndarray
+    index: np.ndarray
+
+
+def room_pixels(shard: Shard, a: int, b: int) -> Pixels:
+    """All pixels with depth of frames a..b."""
+    h, w = shard.size
+    v, u = np.mgrid[:h, :w]
+    uv = np.stack([u.ravel(), v.ravel()], 1)
+    parts = []
+    for k in range(a, b):
+        z = np.asarray(shard.depths[k]).astype(float).ravel()
+        seen = np.flatnonzero(z > 0)
+        points = transform(shard.frames[k]["T_WC"], unproject(uv[seen], z[seen], shard.frames[k]["K"]))
+        colors = np.asarray(shard.images[k]).reshape(-1, 3)[seen]
+        parts.append(
+            (points, colors, np.asarray(shard.instances[k]).ravel()[seen], np.full(len(seen), k), seen)
+        )
+    return Pixels(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def fused(pixels: Pixels, features: np.ndarray, trajectory: Trajectory) -> tuple[MapSnapshot, np.ndarray]:
+    """Voxel means of points, colours and features (P, D); the most frequent instance of each voxel."""
+    cell = np.floor(pixels.points / VOXEL_M).astype(np.int64)
+    cell -= cell.min(0)
+    keys = (cell[:, 0] * (cell[:, 1].max() + 1) + cell[:, 1]) * (cell[:, 2].max() + 1) + cell[:, 2]
+    _, inverse, hits = np.unique(keys, return_inverse=True, return_counts=True)
+    n = len(hits)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = [np.bincount(inverse, values[:, c], n) for c in range(values.shape[1])]
+        return np.stack(sums, 1) / hits[:, None]
+
+    pairs, votes = np.unique(np.stack([inverse, pixels.instance]), axis=1, return_counts=True)
+    instance = np.zeros(n, int)
+    order = np.argsort(votes, kind="stable")
+    instance[pairs[0, order]] = pairs[1, order]  # the last assignment, the most frequent, stays
+    snapshot = MapSnapshot(
+        mean(pixels.points).astype(np.float32),
+        mean(pixels.colors).astype(np.uint8),
+        mean(features).astype(np.float16),
+        hits.astype(np.float32),
+        hits.astype(np.int32),
+        VOXEL_M,
+        trajectory,
+        "bench",
+        1,
+    )
+    return snapshot, instance
+
+
+def named_instances(shard: Shard, a: int, b: int) -> dict[int, tuple[str, str, str]]:
+    """Instance id → (caption, name, NYU40 class) of a room's frames."""
+    entries = shard.vocabulary.entries
+    found = {}
+    for k in range(a, b):
+        ids = shard.frames[k]["ids"]
+        found |= {i: entries[ids[i]] for i in np.flatnonzero(ids >= 0).tolist()}
+    return found
+
+
+def things_of(instance: np.ndarray, names: dict[int, tuple[str, str, str]], least: int = 40) -> list[Thing]:
+    """Furniture with enough voxels to be asked for."""
+    rows = {i: np.flatnonzero(instance == i) for i in names}
+    return [Thing(*names[i], r) for i, r in rows.items() if len(r) >= least and names[i][1] not in STRUCTURE]
+
+
+def camera_path(shard: Shard, a: int, b: int) -> Trajectory:
+    return Trajectory(np.arange(b - a, dtype=float), np.stack([shard.frames[k]["T_WC"] for k in range(a, b)]))
+
+
+def caption_map(shard: Shard, a: int, b: int, text: TextEncoder) -> RoomMap:
+    """Exact geometry, each pixel with the vector of its caption, in a basis just large enough for the room."""
+    pixels, names = room_pixels(shard, a, b), named_instances(shard, a, b)
+    ids = sorted(names)
+    vectors = text.encode([names[i][0] for i in ids])
+    basis = np.linalg.svd(vectors, full_matrices=False)[2].T.astype(np.float32)  # (L, D), orthonormal
+    table = np.zeros((max(ids) + 1, basis.shape[1]))
+    table[ids] = vectors @ basis
+    known = np.isin(pixels.instance, ids)
+    snapshot, instance = fused(
+        pixels, table[np.where(known, pixels.instance, ids[0])], camera_path(shard, a, b)
+    )
+    return RoomMap(snapshot, instance, things_of(instance, names), basis)
+
+
+def predicted_map(shard: Shard, a: int, b: int, model: FeatureModel) -> RoomMap:
+    """Exact geometry, each pixel with the feature that the network gives it."""
+    pixels, names = room_pixels(shard, a, b), named_instances(shard, a, b)
+    h, w = shard.size
+    features = np.zeros((len(pixels.points), model.feature_basis.shape[1]), np.float32)
+    for k in range(a, b):
+        encoding = model.encode(np.asarray(shard.images[k]))
+        f = model.decode(encoding, encoding)[0].features.astype(np.float32)
+        mine = pixels.frame == k
+        v, u = np.divmod(pixels.index[mine], w)
+        features[mine] = f[v * f.shape[0] // h, u * f.shape[1] // w]
+    snapshot, instance = fused(pixels, features, camera_path(shard, a, b))
+    return RoomMap(snapshot, instance, things_of(instance, names), model.feature_basis)
+
+
+def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperConfig) -> RoomMap | None:
+    """What the mapper makes of the images alone, brought into the room by its camera path; None if it maps too little.
+
+    A voxel is the thing whose true voxels are nearest, within two voxel edges.
+    """
+    from scipy.spatial import cKDTree
+
+    mapper = IncrementalMapper(model, config)
+    for k in range(a, b):
+        mapper.add_keyframe(Frame(np.asarray(shard.images[k]), float(k), shard.frames[k]["K"]))
+    mapper.flush()
+    snapshot = mapper.snapshot()
+    stamps = snapshot.trajectory.stamps.astype(int)
+    if len(stamps) < 3:
+        return None
+    truth = np.stack([shard.frames[k]["T_WC"] for k in stamps])
+    s, R, t = umeyama(snapshot.trajectory.T_WC[:, :3, 3], truth[:, :3, 3])
+    points = (s * snapshot.points @ R.T + t).astype(np.float32)
+    moved = MapSnapshot(
+        points,
+        snapshot.colors,
+        snapshot.features,
+        snapshot.confidence,
+        snapshot.hits,
+        snapshot.voxel_size_m * float(s),
+        Trajectory(snapshot.trajectory.stamps, truth),
+        snapshot.model_identity,
+        snapshot.version,
+    )
+    exact = caption_free_map(shard, a, b)
+    distance, nearest = cKDTree(exact[0]).query(points, distance_upper_bound=0.15)
+    instance = np.where(np.isfinite(distance), exact[1][np.minimum(nearest, len(exact[1]) - 1)], 0)
+    names = named_instances(shard, a, b)
+    return RoomMap(moved, instance, things_of(instance, names), model.feature_basis)
+
+
+def caption_free_map(shard: Shard, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact voxel positions (N, 3) and instances (N,)."""
+    pixels = room_pixels(shard, a, b)
+    snapshot, instance = fused(pixels, np.zeros((len(pixels.points), 1)), camera_path(shard, a, b))
+    return snapshot.points, instance

@@ -1,0 +1,284 @@
+"""What a keyframe costs: the full-size network against the plain way of running it, loading, and the embedded network.
+
+    python bench/network.py [--weights FILE] [--repeats 1] [--parts golden,keyframe,load,mini]
+
+Full-size weights are made by a rule (bench/rule.py) into build/bench once, 2.9 GB. Each measurement runs in a process
+of its own, so that its peak memory is its own. On a busy machine compare ratios, not seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from rule import fill, rule_tensor
+from safetensors.torch import load_file
+
+from sab3r_ros.model import SAB3R, SAB3RConfig
+from sab3r_ros.model.feature_model import EMBEDDED, load_model
+from sab3r_ros.model.network_model import FEATURE_CELL, MonocularModel, TwoViewModel
+from sab3r_ros.model.preprocess import to_tensor
+from sab3r_ros.model.weights import load_checkpoint, meta_model, own_tensors, write_checkpoint
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "test" / "data" / "golden" / "tiny_landscape.safetensors"
+CPU = torch.device("cpu")
+NEIGHBOURS = 2
+
+
+def image(seed: int, size: tuple[int, int] = (384, 512)) -> np.ndarray:
+    """A picture with structure at every scale, (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    x = torch.zeros(1, 3, *size)
+    for k in range(2, 9):
+        noise = torch.from_numpy(rng.standard_normal((1, 3, 2**k * 3 // 4, 2**k), dtype=np.float32))
+        x += torch.nn.functional.interpolate(noise, size=size, mode="bicubic") / k
+    return ((x - x.min()) / (x.max() - x.min()) * 255)[0].permute(1, 2, 0).byte().numpy()
+
+
+def make_weights(path: Path) -> None:
+    """A full-size checkpoint by the rule, float32."""
+    config = SAB3RConfig.sab3r_c()
+    tensors = {k: rule_tensor(k, tuple(v.shape)) for k, v in own_tensors(meta_model(config)).items()}
+    write_checkpoint(path, tensors, config, {"source_sha256": "rule"})
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def timed(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of `repeats` runs after one that is not counted."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def plain_keyframe(weights: Path, repeats: int, out: Path) -> dict[str, float]:
+    """The readable twin: each pair from its two images, every head of both views, float32."""
+    network = load_checkpoint(weights)
+    pictures = [to_tensor(image(k), CPU) for k in range(1 + NEIGHBOURS)]
+
+    @torch.inference_mode()
+    def add_keyframe() -> list[tuple[dict, dict]]:
+        return [network(pictures[0], neighbour) for neighbour in pictures[1:]]
+
+    kept: dict[str, np.ndarray] = {}
+
+    def work() -> None:
+        pairs = add_keyframe()
+        for k, (first, _) in enumerate(pairs):
+            kept[f"points{k}"] = first["pts3d"][0].numpy()
+            kept[f"desc{k}"] = first["desc"][0].numpy()
+        language = torch.nn.functional.normalize(pairs[0][0]["clip"], dim=-1).permute(0, 3, 1, 2)
+        kept["language"] = torch.nn.functional.avg_pool2d(language, FEATURE_CELL)[0].permute(1, 2, 0).numpy()
+
+    seconds = timed(work, repeats)
+    np.savez(out, **kept)
+    return {"seconds": seconds, "peak_gb": peak_gb()}
+
+
+def fast_keyframe(weights: Path, repeats: int, out: Path) -> dict[str, float]:
+    """As the mapper does it: the keyframe encoded once, its pairs decoded, the heads that a map reads.
+
+    `mapping.window.Window` reads the keyframe's points and language features once, the descriptors of both views
+    for every pair.
+    """
+    model = load_model(weights, CPU)
+    pictures = [image(k) for k in range(1 + NEIGHBOURS)]
+    neighbours = [model.encode(p) for p in pictures[1:]]
+    kept: dict[str, np.ndarray] = {}
+    stages = dict.fromkeys(("encode", "decode", "points", "descriptors", "features"), 0.0)
+
+    def clocked(stage: str, work: Callable[[], object]) -> object:
+        began = time.perf_counter()
+        result = work()
+        stages[stage] += time.perf_counter() - began
+        return result
+
+    def work() -> None:
+        stages.update(dict.fromkeys(stages, 0.0))
+        keyframe = clocked("encode", lambda: model.encode(pictures[0]))
+        for k, neighbour in enumerate(neighbours):
+            first, second = clocked("decode", lambda n=neighbour: model.decode(keyframe, n))
+            kept[f"desc{k}"], _ = clocked(
+                "descriptors", lambda a=first, b=second: (a.descriptors, b.descriptors)
+            )
+            if k == 0:
+                kept["points0"] = clocked("points", lambda a=first: a.points)
+                kept["features"] = clocked("features", lambda a=first: a.features)
+
+    seconds = timed(work, repeats)
+    kept["language"] = kept.pop("features").astype(np.float32) @ model.feature_basis.T
+    np.savez(out, **kept)
+    return {"seconds": seconds, "peak_gb": peak_gb(), **{f"{k} s": v for k, v in stages.items()}}
+
+
+def loading(weights: Path, precision: str) -> dict[str, float]:
+    """A checkpoint from the file cache into a model that is ready to run."""
+    before = peak_gb()
+    began = time.perf_counter()
+    kind = getattr(torch, precision)
+    model = TwoViewModel(load_checkpoint(weights, kind), "bench", CPU, kind)
+    seconds = time.perf_counter() - began
+    # A mapped page counts once it is read: touch every parameter before measuring.
+    touched = sum(float(p.detach().sum(dtype=torch.float32)) for p in model.network.parameters())
+    size = sum(p.numel() * p.element_size() for p in model.network.parameters()) / 1e9
+    return {
+        "seconds": seconds,
+        "peak_gb": peak_gb() - before,
+        "size_gb": size,
+        "peak_over_size": (peak_gb() - before) / size,
+        "finite": float(np.isfinite(touched)),
+    }
+
+
+def mini(repeats: int) -> dict[str, float]:
+    """The embedded network: a keyframe with two neighbours, from the camera's image to both views of every pair."""
+    model = (
+        load_model("mini", CPU)
+        if EMBEDDED.is_file()
+        else MonocularModel(SAB3R(SAB3RConfig.mini()), "random", CPU)
+    )
+    pictures = [image(k, (480, 640)) for k in range(1 + NEIGHBOURS)]
+    neighbours = [model.encode(model.prepare(p)[0]) for p in pictures[1:]]
+
+    def work() -> None:
+        keyframe = model.encode(model.prepare(pictures[0])[0])
+        for neighbour in neighbours:
+            model.decode(keyframe, neighbour)
+            model.decode(neighbour, keyframe)
+
+    seconds = timed(work, max(10 * repeats, 10))
+    return {
+        "seconds": seconds,
+        "keyframes_per_s": 1 / seconds,
+        "peak_gb": peak_gb(),
+        "trained": float(EMBEDDED.is_file()),
+    }
+
+
+@torch.inference_mode()
+def golden() -> dict[str, float]:
+    """Largest relative error against the reference's outputs, float32."""
+    reference = load_file(GOLDEN)
+    config = SAB3RConfig(
+        encoder_width=128,
+        encoder_depth=3,
+        encoder_heads=2,
+        decoder_width=192,
+        decoder_heads=3,
+        features=(("clip", 512), ("dino", 384)),
+    )
+    results = fill(SAB3R(config))(reference["img1"], reference["img2"])
+    errors: dict[str, float] = {}
+    for view, maps in enumerate(results, start=1):
+        for key, value in maps.items():
+            truth = reference[f"res{view}.{key}"]
+            value = value[:, ::2, ::2][..., : truth.shape[-1]] if value.ndim == 4 else value[:, ::2, ::2]
+            errors[key] = max(errors.get(key, 0.0), float((value - truth).abs().max() / truth.abs().max()))
+    return errors
+
+
+def compare(plain: Path, fast: Path) -> dict[str, float]:
+    """How far the fast path's maps are from float32's."""
+    a, b = np.load(plain), np.load(fast)
+    errors = [
+        np.median(np.linalg.norm(a[k] - b[k], axis=-1) / np.linalg.norm(a[k], axis=-1))
+        for k in b.files
+        if k.startswith("points")
+    ]
+    cosines = {
+        key: (a[key] * b[key]).sum(-1) / np.linalg.norm(a[key], axis=-1) / np.linalg.norm(b[key], axis=-1)
+        for key in ("language", "desc0")
+    }
+    return {
+        "median pointmap error %": 100 * float(np.max(errors)),
+        "feature cosine, median": float(np.median(cosines["language"])),
+        "feature cosine, lowest 1 %": float(np.quantile(cosines["language"], 0.01)),
+        "descriptor cosine, median": float(np.median(cosines["desc0"])),
+    }
+
+
+def in_own_process(part: str, args: argparse.Namespace, *more: str) -> dict[str, float]:
+    """Run one part of this file in a fresh process."""
+    command = [
+        sys.executable,
+        __file__,
+        "--part",
+        part,
+        "--weights",
+        str(args.weights),
+        "--repeats",
+        str(args.repeats),
+    ]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise RuntimeError(f"{part} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(title: str, rows: dict[str, dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    print(f"\n{title}\n| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
+    for name, row in rows.items():
+        print(f"| {name} | {' | '.join(f'{row[c]:.4g}' if c in row else '' for c in columns)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, default=ROOT / "build" / "bench" / "rule_sab3r_c.safetensors")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--parts", default="golden,keyframe,load,mini")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    if args.part:
+        alone = {
+            "plain": lambda: plain_keyframe(args.weights, args.repeats, args.out),
+            "fast": lambda: fast_keyframe(args.weights, args.repeats, args.out),
+            "load": lambda: loading(args.weights, args.precision),
+            "mini": lambda: mini(args.repeats),
+        }
+        print(json.dumps(alone[args.part]()))
+        return
+    parts = args.parts.split(",")
+    if not args.weights.is_file() and {"keyframe", "load"} & set(parts):
+        make_weights(args.weights)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, bfloat16 natively: ", end="")
+    print(bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16")))
+    if "golden" in parts:
+        table("Largest relative error against the reference, float32", {"narrow network": golden()})
+    if "keyframe" in parts:
+        maps = {kind: args.weights.with_name(f"{kind}.npz") for kind in ("plain", "fast")}
+        rows = {kind: in_own_process(kind, args, "--out", str(path)) for kind, path in maps.items()}
+        rows["fast"]["of plain"] = rows["fast"]["seconds"] / rows["plain"]["seconds"]
+        table(f"One keyframe against {NEIGHBOURS} neighbours, 512 × 384, full size", rows)
+        table("The fast path's maps against float32", {"fast": compare(maps["plain"], maps["fast"])})
+    if "load" in parts:
+        kinds = ("float32", "bfloat16")
+        rows = {kind: in_own_process("load", args, "--precision", kind) for kind in kinds}
+        table("Loading a full checkpoint", rows)
+    if "mini" in parts:
+        table(f"The embedded network, {NEIGHBOURS} neighbours", {"mini": in_own_process("mini", args)})
+
+
+if __name__ == "__main__":
+    main()
