@@ -1,0 +1,119 @@
+"""What the parser understands, and where things are in relation to each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_maps import box_points
+
+from sab3r_ros.querying.colors import color_degree, room_white, seen_colors
+from sab3r_ros.querying.language import COLORS, parse, singular
+from sab3r_ros.querying.relations import (
+    above_degree,
+    between_degree,
+    gap,
+    inside_degree,
+    near_degree,
+    on_degree,
+    under_degree,
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "thing", "color", "relation", "anchors"),
+    [
+        ("a black office chair", "office chair", "black", "", ()),
+        ("the lamp on the desk", "lamp", "", "on", ("desk",)),
+        ("The CHAIR nearest the door", "chair", "", "nearest", ("door",)),
+        ("the nearest chair to the door", "chair", "", "nearest", ("door",)),
+        ("Where is the red mug on top of the wooden table?", "mug", "red", "on", ("wooden table",)),
+        ("the bin standing next to the desk by the window", "bin", "", "near", ("desk",)),
+        ("the plant between the sofa and the door", "plant", "", "between", ("sofa", "door")),
+        ("dark brown tables", "table", "brown", "", ()),
+        ("an orange", "orange", "", "", ()),
+        ("an orange ball under the bed", "ball", "orange", "under", ("bed",)),
+        ("show me the chairs in the room", "chair", "", "", ()),
+        ("stack of books", "stack of books", "", "", ()),
+        ("double window with large pane", "double window with large pane", "", "", ()),
+        ("on", "on", "", "", ()),
+        ("the", "the", "", "", ()),
+    ],
+)
+def test_queries_are_understood(query, thing, color, relation, anchors):
+    r = parse(query)
+    assert (r.thing, r.color, r.relation, r.anchors) == (thing, color, relation, anchors)
+
+
+def test_sizes_and_parts():
+    assert parse("the biggest table").size == ("volume", 1) and parse("the biggest table").superlative
+    assert parse("a tall lamp").size == ("height", 1) and not parse("a tall lamp").superlative
+    r = parse("the seat of the green chair")
+    assert (r.part, r.thing, r.color) == ("seat", "chair", "green")
+
+
+@pytest.mark.parametrize(
+    ("word", "one"),
+    [
+        ("chairs", "chair"),
+        ("benches", "bench"),
+        ("boxes", "box"),
+        ("batteries", "battery"),
+        ("glass", "glass"),
+        ("cactus", "cactus"),
+        ("scissors", "scissors"),
+        ("bookshelves", "bookshelf"),
+        ("vases", "vase"),
+    ],
+)
+def test_plurals(word, one):
+    assert singular(word) == one
+
+
+DESK = box_points((0, 0, 0.75), (1.6, 0.8, 0.05))
+
+
+def test_on_above_and_under_a_desk():
+    lamp = box_points((0.4, 0.1, 1.0), (0.2, 0.2, 0.4))
+    hanging = box_points((0.4, 0.1, 2.0), (0.2, 0.2, 0.2))
+    bin_ = box_points((0.4, 0.1, 0.15), (0.3, 0.3, 0.3))
+    beside = box_points((2.4, 0.1, 0.15), (0.3, 0.3, 0.3))
+    assert [on_degree(x, DESK) > 0.5 for x in (lamp, hanging, bin_, beside)] == [True, False, False, False]
+    assert [above_degree(x, DESK) > 0.5 for x in (lamp, hanging, bin_, beside)] == [True, True, False, False]
+    assert [under_degree(x, DESK) > 0.5 for x in (lamp, hanging, bin_, beside)] == [False, False, True, False]
+
+
+def test_a_clock_hangs_on_the_wall_and_a_cushion_lies_on_the_sofa_seat():
+    wall = box_points((0, 2, 1.3), (4, 0.05, 2.6))
+    assert on_degree(box_points((0.5, 1.92, 1.8), (0.3, 0.05, 0.3)), wall) > 0.9
+    seat = np.concatenate([box_points((0, 0, 0.2), (2, 0.8, 0.4)), box_points((0, 0.5, 0.6), (2, 0.2, 0.6))])
+    assert on_degree(box_points((0.5, 0, 0.48), (0.4, 0.4, 0.1)), seat) > 0.9
+
+
+def test_inside_near_and_between():
+    bowl = box_points((0, 0, 0), (0.6, 0.6, 0.3))
+    assert inside_degree(box_points((0, 0, 0.05), (0.1, 0.1, 0.1)), bowl) == 1
+    assert inside_degree(box_points((2, 0, 0.05), (0.1, 0.1, 0.1)), bowl) == 0
+    a, b = box_points((0, 0, 0), (0.2, 0.2, 0.2)), box_points((3, 0, 0), (0.2, 0.2, 0.2))
+    assert gap(a, b) == pytest.approx(2.85, abs=1e-5)
+    assert near_degree(a, b) == 0 and near_degree(a, a + np.float32([0.5, 0, 0])) == 1
+    assert between_degree(box_points((1.5, 0.1, 0), (0.2, 0.2, 0.2)), a, b) > 0.9
+    assert between_degree(box_points((-1.5, 0, 0), (0.2, 0.2, 0.2)), a, b) == 0
+
+
+def test_the_gap_agrees_with_brute_force():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a = rng.normal(size=(30, 3)) * rng.uniform(0.1, 1)
+        b = rng.normal(size=(80, 3)) * rng.uniform(0.1, 2) + rng.normal(size=3) * 2
+        assert gap(a, b) == pytest.approx(np.linalg.norm(a[:, None] - b[None], axis=2).min())
+
+
+@pytest.mark.parametrize(
+    ("color", "rgb"), [("red", (120, 20, 20)), ("white", (160, 158, 150)), ("blue", (30, 45, 110))]
+)
+def test_colors_are_told_in_dim_light(color, rgb):
+    room = np.concatenate([np.full((900, 3), 160), np.full((100, 3), 30)])
+    seen = seen_colors(np.tile(np.uint8(rgb), (50, 1)), room_white(room))
+    flat = np.ones(len(COLORS))
+    assert color_degree(color, seen, flat) == 1
+    assert color_degree("green", seen, flat) < 0.7
