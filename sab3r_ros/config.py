@@ -105,11 +105,12 @@ class LocateConfig(Checked):
     synonym_cosine: float = option(
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
     )
-    voxel_share: float = option(0.5, "a voxel joins an object from this share of min_score on", 0.0, 1.0)
-    join_voxels: float = option(
-        2.0, "voxels nearer than about this many voxel edges belong together", 1.0, 20.0
-    )
-    min_voxels: int = option(5, "smallest object, voxels", 1, 100_000)
+    score_slope: float = option(1.0, "of the logistic curve from the softmax's share to the score", 0.01, 100.0)
+    score_offset: float = option(2.2, "of that curve: the score's logit at a share of one half", -100.0, 100.0)
+    voxel_share: float = option(0.5, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0)
+    join_m: float = option(0.15, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0)
+    min_voxels: int = option(20, "smallest object, voxels", 1, 100_000)
+    min_part: float = option(0.15, "smallest object, as a part of the answer's largest", 0.0, 1.0)
     top_share: float = option(
         0.5, "share of an object's voxels, best first, that its score is the mean of", 0.0, 1.0
     )

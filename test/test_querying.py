@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
@@ -53,12 +54,35 @@ def test_probability_is_the_softmax_over_cosines_of_language_vectors():
     language = features.astype(np.float64) @ basis.T
     cosine = language / np.linalg.norm(language, axis=1, keepdims=True) @ vectors.T
     expected = np.exp(cosine[:, 0] / 0.1) / np.exp(cosine / 0.1).sum(1)
-    np.testing.assert_allclose(scorer.probability(features, phrases), expected, rtol=1e-4)
+    np.testing.assert_allclose(scorer.share(features, phrases), expected, rtol=1e-4)
+    rough = scorer.rough_share(scorer.prepare(features), phrases)
+    np.testing.assert_allclose(rough, expected, rtol=0.15, atol=1e-4)
+
+
+def test_preparing_a_changed_map_again_changes_only_its_rows():
+    rng = np.random.default_rng(2)
+    old = rng.normal(size=(50, 8)).astype(np.float16)
+    new = np.concatenate([old, rng.normal(size=(9, 8)).astype(np.float16)])
+    new[[3, 40]] = rng.normal(size=(2, 8))
+    scorer = Scorer(BASIS, ToyText(), LocateConfig())
+    again, fresh = scorer.prepare(new, scorer.prepare(old)), scorer.prepare(new)
+    assert torch.equal(again.unit, fresh.unit)
+    np.testing.assert_allclose(again.pool_logsumexp, fresh.pool_logsumexp, rtol=1e-5)
+    shorter = scorer.prepare(new[:20], again)
+    assert torch.equal(shorter.unit, fresh.unit[:20])
+
+
+def test_score_and_share_are_inverse_and_increase():
+    scorer = Scorer(EYE, ToyText(), LocateConfig(score_slope=1.7, score_offset=2.0))
+    shares = np.array([0.01, 0.2, 0.5, 0.9])
+    scores = scorer.score(shares)
+    assert (np.diff(scores) > 0).all() and scores[2] == pytest.approx(1 / (1 + np.exp(-2.0)))
+    np.testing.assert_allclose([scorer.share_of(s) for s in scores], shares, rtol=1e-6)
 
 
 def test_a_voxel_without_a_feature_is_unlikely_to_be_anything():
     scorer = Scorer(EYE, ToyText(), LocateConfig())
-    assert scorer.probability(np.zeros((1, 8), np.float16), scorer.phrases("mug"))[0] < 0.05
+    assert scorer.share(np.zeros((1, 8), np.float16), scorer.phrases("mug"))[0] < 0.05
 
 
 def test_both_chairs_and_nothing_else(room, locator):

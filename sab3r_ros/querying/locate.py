@@ -10,9 +10,12 @@ from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.map_file import SavedMap
 from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box
+from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.score import PhraseSet, Scorer
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
+
+ROUGH_MARGIN = 0.5  # the rough share may be wrong by this factor before a voxel is missed
 
 
 class Locator:
@@ -27,6 +30,7 @@ class Locator:
     ) -> None:
         self.config = config or LocateConfig()
         self.scorer = Scorer(feature_basis, text, self.config)
+        self._last: PreparedMap | None = None
 
     def locate(
         self,
@@ -46,15 +50,21 @@ class Locator:
         most = self.config.max_objects if max_objects is None else int(max_objects)
         label = self._checked(snapshot, query, threshold, most)
         phrases = self.scorer.phrases(label, tuple(distractors))
-        probability = self.scorer.probability(snapshot.features, phrases)
-        objects = self._objects(snapshot, label, probability, threshold * self.config.voxel_share)
+        prepared = self._prepared(snapshot)
+        rough = self.scorer.rough_share(prepared, phrases)
+        needed = self.scorer.share_of(threshold)
+        objects = self._objects(snapshot, label, phrases, rough, needed * self.config.voxel_share)
         found = tuple(o for o in objects if o.score >= threshold)
-        best = max((o.score for o in objects), default=float(probability.max()))
         if found:
-            return LocateAnswer(True, found_message(label, found, most), found[:most], best)
-        return LocateAnswer(
-            False, self._miss_message(snapshot, label, phrases, probability, objects, threshold), (), best
-        )
+            return LocateAnswer(True, found_message(label, found, most), found[:most], found[0].score)
+        return self._miss(snapshot, label, phrases, rough, objects, threshold)
+
+    def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
+        """The map's prepared features, remembered until another map is asked."""
+        last = self._last
+        if last is None or last.features is not snapshot.features:
+            last = self._last = self.scorer.prepare(snapshot.features, last)
+        return last
 
     def _checked(self, snapshot: MapSnapshot, query: str, threshold: float, most: int) -> str:
         """The normalised query. Raises QueryError."""
@@ -83,45 +93,57 @@ class Locator:
         return label
 
     def _objects(
-        self, snapshot: MapSnapshot, label: str, probability: np.ndarray, voxel_threshold: float
+        self, snapshot: MapSnapshot, label: str, phrases: PhraseSet, rough: np.ndarray, least_share: float
     ) -> list[LocatedObject]:
-        """Connected pieces of the voxels at or above the threshold, large enough, best first."""
-        likely = np.flatnonzero(probability >= max(voxel_threshold, 1e-6))
-        pieces = connected_pieces(snapshot.points[likely], self.config.join_voxels * snapshot.voxel_size_m)
+        """Connected pieces of the voxels whose share is large enough, best first."""
+        likely = np.flatnonzero(rough >= ROUGH_MARGIN * least_share)
+        share = self.scorer.share(snapshot.features[likely], phrases)
+        likely, share = likely[share >= least_share], share[share >= least_share]
+        pieces = connected_pieces(snapshot.points[likely], max(self.config.join_m, snapshot.voxel_size_m))
         order = np.argsort(pieces, kind="stable")
-        objects = []
-        for rows in np.split(likely[order], np.flatnonzero(np.diff(pieces[order])) + 1):
-            if len(rows) >= self.config.min_voxels:
-                points, confidence = snapshot.points[rows], snapshot.confidence[rows].astype(np.float64)
-                weights = np.maximum(confidence, 1e-6) * probability[rows]
-                box = upright_box(points)
-                score = top_mean(probability[rows], np.maximum(confidence, 1e-6), self.config.top_share)
-                centroid = point_on(points, weights)
-                objects.append(LocatedObject(label, score, centroid, box.center, box.R, box.size, rows))
+        parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
+        least = max(self.config.min_voxels, self.config.min_part * max(map(len, parts)))
+        objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts if len(p) >= least]
         return sorted(objects, key=lambda o: (-o.score, -len(o.indices)))
 
-    def _miss_message(
+    def _object(
+        self, snapshot: MapSnapshot, label: str, rows: np.ndarray, share: np.ndarray
+    ) -> LocatedObject:
+        points, confidence = (
+            snapshot.points[rows],
+            np.maximum(snapshot.confidence[rows].astype(np.float64), 1e-6),
+        )
+        score = float(self.scorer.score(top_mean(share, confidence, self.config.top_share)))
+        box = upright_box(points)
+        return LocatedObject(
+            label, score, point_on(points, confidence * share), box.center, box.R, box.size, rows
+        )
+
+    def _miss(
         self,
         snapshot: MapSnapshot,
         label: str,
         phrases: PhraseSet,
-        probability: np.ndarray,
+        rough: np.ndarray,
         objects: list[LocatedObject],
         threshold: float,
-    ) -> str:
-        """What came nearest, where, and by how much it missed."""
+    ) -> LocateAnswer:
+        """No object: the message says what came nearest, where, and by how much it missed."""
         if objects:
             near, place, score = objects[0].indices, objects[0].centroid, objects[0].score
         else:
-            near = np.argsort(probability)[-self.config.min_voxels :]
-            place, score = snapshot.points[near[-1]], float(probability[near].mean())
-        mean = snapshot.features[near].astype(np.float32).mean(0)
-        name, _ = self.scorer.looks_like(mean, phrases)
+            count = min(self.config.min_voxels, len(rough))
+            near = np.argpartition(rough, len(rough) - count)[-count:]
+            share = self.scorer.share(snapshot.features[near], phrases)
+            place, score = snapshot.points[near[share.argmax()]], float(self.scorer.score(share.mean()))
+        name = self.scorer.looks_like(snapshot.features[near].astype(np.float32).mean(0), phrases)
         x, y, z = place
-        return (
-            f"no '{label}' found. Nearest: something like '{name}' at ({x:.2f}, {y:.2f}, {z:.2f}) m, "
-            f"score {score:.2f}, {max(threshold - score, 0):.2f} under the {threshold:.2f} that is needed"
-        )
+        where = f"something like '{name}' at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {score:.2f}"
+        if score >= threshold:  # a few voxels that fit, too few or too far apart for an object
+            where += f", but smaller than {self.config.min_voxels} voxels"
+        else:
+            where += f", {threshold - score:.2f} under the {threshold:.2f} that is needed"
+        return LocateAnswer(False, f"no '{label}' found. Nearest: {where}", (), min(score, threshold))
 
 
 def found_message(label: str, found: tuple[LocatedObject, ...], most: int) -> str:

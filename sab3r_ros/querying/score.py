@@ -2,7 +2,7 @@
 
 A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax
 with what else the voxel may be: canonical phrases (LERF), the room's background, the request's distractors
-and the nouns of indoor scenes.
+and the nouns of indoor scenes. A logistic curve, fitted on the validation rooms, turns its share into a score.
 """
 
 from __future__ import annotations
@@ -10,22 +10,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sab3r_ros.config import LocateConfig
+from sab3r_ros.querying.prepared import BLOCK, PreparedMap, prepare, rough_probability
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
 
-BLOCK = 1 << 15  # voxels at a time: the scores of a block stay in the cache
+POOL = tuple(dict.fromkeys(CANONICAL + BACKGROUND + INDOOR))
+SURE = 1e-7  # probabilities are kept this far from 0 and 1 before their logit is taken
 
 
 @dataclass(frozen=True)
 class PhraseSet:
-    """A query and its competitors. names: (P,), the query first. directions: (D, P) float32, basisᵀ @ text
-    vector.
+    """A query and its competitors. names: (P,), the query first, then the distractors, then the nouns.
+
+    directions: (D, P) float32, basisᵀ @ text vector. removed: (D, R), of the nouns that mean nearly the same.
+    distractors: how many.
     """
 
     names: tuple[str, ...]
     directions: np.ndarray
+    removed: np.ndarray
+    distractors: int
 
 
 class Scorer:
@@ -38,30 +45,32 @@ class Scorer:
     def __init__(self, basis: np.ndarray, text: TextEncoder, config: LocateConfig) -> None:
         self.basis, self.text, self.config = np.asarray(basis, np.float32), text, config
         self.gram = self.basis.T @ self.basis  # (D, D): fᵀ gram f is the squared length of basis @ f
+        self.pool_vectors = text.encode(list(POOL))
 
     def phrases(self, query: str, distractors: tuple[str, ...] = ()) -> PhraseSet:
         """The query against everything that does not mean nearly the same. Distractors always compete."""
         asked = normalise(query)
         fixed = [d for d in dict.fromkeys(normalise(d) for d in distractors) if d and d != asked]
-        pool = [w for w in dict.fromkeys(CANONICAL + BACKGROUND + INDOOR) if w != asked and w not in fixed]
-        vectors = self.text.encode([asked, *fixed, *pool])
-        near = vectors @ vectors[0] > self.config.synonym_cosine
-        keep = [k for k in range(len(vectors)) if k <= len(fixed) or not near[k]]
-        names = [asked, *fixed, *pool]
-        return PhraseSet(tuple(names[k] for k in keep), self.basis.T @ vectors[keep].T)
+        own = self.text.encode([asked, *fixed])
+        near = self.pool_vectors @ own[0] > self.config.synonym_cosine
+        near |= np.array([word == asked or word in fixed for word in POOL])
+        names = (asked, *fixed, *(word for word, taken in zip(POOL, near, strict=True) if not taken))
+        vectors = np.concatenate([own, self.pool_vectors[~near]])
+        return PhraseSet(
+            names, self.basis.T @ vectors.T, self.basis.T @ self.pool_vectors[near].T, len(fixed)
+        )
 
     def cosines(self, features: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """(N, D) features, (D, P) directions → (N, P) float32 cosines of the language vectors. A zero
-        feature gives zeros.
+        """(N, D) features, (D, P) directions → (N, P) float32 cosines of the language vectors.
+
+        A zero feature gives zeros.
         """
         f = features.astype(np.float32)
         length = np.sqrt(np.maximum(np.einsum("nd,nd->n", f @ self.gram, f), 1e-12))
         return (f @ directions) / length[:, None]
 
-    def probability(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        """(N, D) float16 features → (N,) float32 in 0..1: the softmax's share of the query, at the
-        configured temperature.
-        """
+    def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        """(N, D) float16 features → (N,) float32 in 0..1: the query's share of the softmax, exactly."""
         out = np.empty(len(features), np.float32)
         for start in range(0, len(features), BLOCK):
             part = slice(start, start + BLOCK)
@@ -69,8 +78,29 @@ class Scorer:
             out[part] = 1 / np.exp(logits - logits[:, :1]).sum(1)
         return out
 
-    def looks_like(self, feature: np.ndarray, phrases: PhraseSet) -> tuple[str, float]:
-        """The competitor that a feature (D,) is nearest to, and its probability without the query."""
-        cosine = self.cosines(feature[None], phrases.directions[:, 1:])[0]
-        share = np.exp((cosine - cosine.max()) / self.config.temperature)
-        return phrases.names[1 + int(cosine.argmax())], float(1 / share.sum())
+    def prepare(self, features: np.ndarray, before: PreparedMap | None = None) -> PreparedMap:
+        """What all queries of a map share; `before` of an earlier version of the same map saves work."""
+        pool = torch.from_numpy(self.basis.T @ self.pool_vectors.T)
+        return prepare(features, torch.from_numpy(self.gram), pool, self.config.temperature, before)
+
+    def rough_share(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
+        """(N,) float32: `share` of a prepared map, fast, good enough to choose the voxels worth an exact look."""
+        directions, own = torch.from_numpy(phrases.directions), 1 + phrases.distractors
+        query, added, removed = directions[:, :1], directions[:, 1:own], torch.from_numpy(phrases.removed)
+        return rough_probability(prepared, query, added, removed, self.config.temperature)
+
+    def score(self, share: np.ndarray | float) -> np.ndarray:
+        """Shares → scores, 0..1: how often things of this share are what was asked for."""
+        p = np.clip(share, SURE, 1 - SURE)
+        logit = np.log(p) - np.log1p(-p)
+        return 1 / (1 + np.exp(-(self.config.score_slope * logit + self.config.score_offset)))
+
+    def share_of(self, score: float) -> float:
+        """The share that has a score: the inverse of `score`."""
+        s = float(np.clip(score, SURE, 1 - SURE))
+        logit = (np.log(s) - np.log1p(-s) - self.config.score_offset) / self.config.score_slope
+        return float(1 / (1 + np.exp(-logit)))
+
+    def looks_like(self, feature: np.ndarray, phrases: PhraseSet) -> str:
+        """The competitor that a feature (D,) is nearest to."""
+        return phrases.names[1 + int(self.cosines(feature[None], phrases.directions[:, 1:])[0].argmax())]
