@@ -1,0 +1,262 @@
+"""A furnished room from a seed: doors and windows, tables with chairs, furniture along walls, small things on surfaces."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sab3r_ros.rooms import procedural
+from sab3r_ros.rooms.pieces import Piece
+from sab3r_ros.rooms.scene import Footprint, Rng, Scene
+from sab3r_ros.rooms.textures import surface
+
+SPLITS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}  # tenths of the furniture models
+DOOR_CLEARANCE_M = 0.35
+LARGE = ("sofa", "bed", "cabinet", "bookshelf", "dresser", "shelves")
+
+
+def in_split(piece: Piece, split: str) -> bool:
+    """Whether a furniture model belongs to a split; no model is in two."""
+    return zlib.crc32(piece.id.encode()) % 10 in SPLITS[split]
+
+
+@dataclass
+class Layout:
+    """Places pieces without overlap and keeps what is taken."""
+
+    scene: Scene
+    rng: Rng
+    pool: Sequence[Piece]
+    taken: list[Footprint] = field(default_factory=list)
+    on_walls: dict[int, list[tuple[float, float]]] = field(default_factory=lambda: {k: [] for k in range(4)})
+    surfaces: list[tuple[Piece, np.ndarray, float]] = field(default_factory=list)
+
+    def of(self, *roles: str) -> list[Piece]:
+        return [p for p in self.pool if p.role in roles]
+
+    def pick(self, pieces: Sequence):
+        return pieces[int(self.rng.integers(len(pieces)))]
+
+    def wall_pose(self, wall: int, share: float, offset: float) -> tuple[np.ndarray, float]:
+        """Position (2,) at a share of wall 0..3, `offset` metres into the room, and the yaw that faces inwards."""
+        x, y, _ = self.scene.size
+        return (
+            (np.array([share * x, offset]), np.pi),
+            (np.array([share * x, y - offset]), 0.0),
+            (np.array([offset, share * y]), np.pi / 2),
+            (np.array([x - offset, share * y]), -np.pi / 2),
+        )[wall]
+
+    def put(self, piece: Piece, xy: np.ndarray, yaw: float) -> bool:
+        """Stand a piece on the floor if it fits; remember it as an obstacle and, if it has a top, as a surface."""
+        half = half_extent(piece, yaw)
+        if (xy - half < 0).any() or (xy + half > self.scene.size[:2]).any():
+            return False
+        if any(t.overlaps(xy, half) for t in self.taken):
+            return False
+        self.scene.add_piece(piece, np.array([*xy, 0.0]), yaw, self.rng)
+        footprint = Footprint(xy, half, float(piece.size[2]))
+        self.taken.append(footprint)
+        self.scene.obstacles.append(footprint)
+        if piece.top > 0.15:
+            self.surfaces.append((piece, xy, yaw))
+        return True
+
+    def hang(self, piece: Piece, height: float, inset: float) -> np.ndarray | None:
+        """Put a piece on a wall where no other hangs; returns its position (2,)."""
+        wall = int(self.rng.integers(4))
+        length = self.scene.size[0 if wall < 2 else 1]
+        margin = piece.size[0] / 2 / length
+        if margin > 0.4 or height + piece.size[2] > self.scene.size[2]:
+            return None
+        share = self.rng.uniform(margin, 1 - margin)
+        if any(abs(share - s) * length < half + piece.size[0] / 2 for s, half in self.on_walls[wall]):
+            return None
+        self.on_walls[wall].append((share, float(piece.size[0] / 2)))
+        xy, yaw = self.wall_pose(wall, share, inset)
+        self.scene.add_piece(piece, np.array([*xy, height]), yaw, self.rng)
+        return xy
+
+
+def half_extent(piece: Piece, yaw: float) -> np.ndarray:
+    c, s = abs(np.cos(yaw)), abs(np.sin(yaw))
+    w, d = piece.size[:2]
+    return np.array([w * c + d * s, w * s + d * c]) / 2
+
+
+def turn(yaw: float) -> np.ndarray:
+    return np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+
+
+def furnished_room(seed: int, split: str, library: Sequence[Piece] = ()) -> tuple[Scene, Rng]:
+    """A room and the random stream to go on with. library: furniture, of which `split`'s models are used; may be empty."""
+    rng = np.random.default_rng(seed)
+    size = np.array([rng.uniform(2.8, 6.5), rng.uniform(2.8, 6.5), rng.uniform(2.35, 3.0)])
+    layout = Layout(Scene(size), rng, [p for p in library if in_split(p, split)])
+    build_shell(layout)
+    add_openings(layout)
+    add_rug(layout)
+    for _ in range(int(rng.integers(1, 4))):
+        add_table_with_chairs(layout)
+    add_furniture(layout)
+    add_wall_pieces(layout)
+    for piece, xy, yaw in layout.surfaces:
+        cover_surface(layout, piece, xy, yaw)
+    return layout.scene, rng
+
+
+def build_shell(layout: Layout) -> None:
+    scene, rng = layout.scene, layout.rng
+    floor, wall, ceiling = (surface(rng, kind) for kind in ("floor", "wall", "ceiling"))
+    accent = surface(rng, "wall") if rng.random() < 0.3 else wall
+    X, Y, Z = np.diag(scene.size)
+    origin, tile = np.zeros(3), rng.uniform(0.6, 2.5)
+    scene.add_surface(origin, X, Y, floor[0], rng.uniform(0.8, 2.5), "floor", floor[1])
+    scene.add_surface(Z, X, Y, ceiling[0], 2.0, "ceiling", ceiling[1])
+    for corner, along, look in ((origin, X, wall), (Y, X, wall), (origin, Y, wall), (X, Y, accent)):
+        scene.add_surface(corner, along, Z, look[0], tile, "wall", look[1])
+
+
+def add_openings(layout: Layout) -> None:
+    rng = layout.rng
+    for role, count in (("door", 1 + (rng.random() < 0.3)), ("window", rng.integers(0, 3))):
+        pieces = layout.of(role)
+        for _ in range(int(count) if pieces else 0):
+            piece = layout.pick(pieces)
+            sill = 0.0 if role == "door" else rng.uniform(0.6, 1.1) if piece.size[2] < 1.5 else 0.05
+            xy = layout.hang(piece, sill, float(piece.size[1]) * 0.3)
+            if role == "door" and xy is not None:  # keep the way free
+                layout.taken.append(
+                    Footprint(xy, np.full(2, max(DOOR_CLEARANCE_M, float(piece.size[0]) / 2)), 2.0)
+                )
+
+
+def add_rug(layout: Layout) -> None:
+    rugs = layout.of("rug")
+    if rugs and layout.rng.random() < 0.35:
+        xy = layout.scene.size[:2] * layout.rng.uniform(0.3, 0.7, 2)
+        layout.scene.add_piece(
+            layout.pick(rugs), np.array([*xy, 0.001]), float(layout.rng.choice([0, np.pi / 2])), layout.rng
+        )
+
+
+def any_chair(layout: Layout) -> Piece:
+    chairs = [p for p in layout.of("floor") if p.nyu40 == "chair"]
+    return procedural.chair(layout.rng) if not chairs or layout.rng.random() < 0.4 else layout.pick(chairs)
+
+
+def add_table_with_chairs(layout: Layout) -> None:
+    rng, size = layout.rng, layout.scene.size
+    tables = [p for p in layout.of("floor") if p.nyu40 in ("table", "desk")]
+    table = procedural.table(rng) if not tables or rng.random() < 0.45 else layout.pick(tables)
+    if rng.random() < 0.45:
+        xy, yaw = layout.wall_pose(int(rng.integers(4)), rng.uniform(0.2, 0.8), table.size[1] / 2 + 0.02)
+    else:
+        xy, yaw = (
+            size[:2] * rng.uniform(0.25, 0.75, 2),
+            float(rng.choice(4)) * np.pi / 2 + rng.normal(0, 0.15),
+        )
+    if not layout.put(table, xy, yaw):
+        return
+    under = layout.taken.pop()  # chairs may stand half under their table
+    kind = any_chair(layout)
+    for _ in range(int(rng.integers(0, 5))):
+        seat = kind if rng.random() < 0.7 else any_chair(layout)
+        side = int(rng.integers(4))
+        out = np.array([(0, -1), (0, 1), (-1, 0), (1, 0)][side])
+        half = table.size[:2] / 2
+        offset = out * (half + seat.size[1] / 2 * rng.uniform(0.3, 1.1)) + out[::-1] * half * rng.uniform(
+            -0.6, 0.6
+        )
+        facing = yaw + [np.pi, 0, np.pi / 2, -np.pi / 2][side] + rng.normal(0, 0.35)
+        layout.put(seat, xy + turn(yaw) @ offset, facing)
+    layout.taken.append(under)
+
+
+def add_furniture(layout: Layout) -> None:
+    rng, size = layout.rng, layout.scene.size
+    floor = layout.of("floor")
+    large = [p for p in floor if p.nyu40 in LARGE]
+    for _ in range(int(rng.integers(4, 14))):
+        chance = rng.random()
+        if chance < 0.08 or not floor:
+            piece = procedural.bookcase(rng)
+        else:
+            piece = layout.pick(large if large and chance < 0.5 else floor)
+        if piece.size[2] > size[2] - 0.05:
+            continue
+        if rng.random() < 0.75:
+            layout.put(
+                piece,
+                *layout.wall_pose(int(rng.integers(4)), rng.uniform(0.05, 0.95), piece.size[1] / 2 + 0.02),
+            )
+        else:
+            layout.put(piece, size[:2] * rng.uniform(0.1, 0.9, 2), rng.uniform(0, 2 * np.pi))
+    for _ in range(int(rng.integers(0, 4))):
+        layout.put(
+            layout.pick(procedural.CLUTTER)(rng),
+            size[:2] * rng.uniform(0.05, 0.95, 2),
+            rng.uniform(0, 2 * np.pi),
+        )
+
+
+def add_wall_pieces(layout: Layout) -> None:
+    rng, size = layout.rng, layout.scene.size
+    hung = layout.of("wall")
+    for _ in range(int(rng.integers(1, 6))):
+        piece = procedural.picture(rng) if not hung or rng.random() < 0.6 else layout.pick(hung)
+        layout.hang(
+            piece,
+            max(min(rng.uniform(1.1, 1.7), size[2] - piece.size[2] - 0.05), 0.0),
+            piece.size[1] / 2 + 0.01,
+        )
+    lamps = layout.of("ceiling")
+    if lamps and rng.random() < 0.5:
+        lamp = layout.pick(lamps)
+        xy = size[:2] * rng.uniform(0.3, 0.7, 2)
+        layout.scene.add_piece(lamp, np.array([*xy, size[2] - lamp.size[2]]), 0.0, rng)
+
+
+def cover_surface(layout: Layout, piece: Piece, xy: np.ndarray, yaw: float) -> None:
+    """Small things on a surface; a desk gets a computer at its back more often than not."""
+    rng, half = layout.rng, piece.size[:2] / 2 * 0.85
+    work = piece.nyu40 in ("desk", "table")
+    placed: list[Footprint] = []
+
+    def stand(thing: Piece, at: np.ndarray, angle: float) -> None:
+        extent = half_extent(thing, angle)
+        if (np.abs(at) + extent > half * 1.1).any() or any(p.overlaps(at, extent, 0.005) for p in placed):
+            return
+        placed.append(Footprint(at, extent, float(thing.size[2])))
+        layout.scene.add_piece(thing, np.array([*(xy + turn(yaw) @ at), piece.top]), yaw + angle, rng)
+
+    if work and piece.size[0] > 0.7 and rng.random() < 0.6:
+        x = rng.uniform(-0.4, 0.4) * half[0]
+        computer = procedural.monitor(rng) if rng.random() < 0.75 else procedural.laptop(rng)
+        stand(computer, np.array([x, half[1] - computer.size[1] / 2 - 0.03]), rng.normal(0, 0.15))
+        front = rng.uniform(-0.5, 0.1) * half[1]
+        if rng.random() < 0.8:
+            stand(procedural.keyboard(rng), np.array([x + rng.normal(0, 0.05), front]), rng.normal(0, 0.12))
+        if rng.random() < 0.7:
+            stand(procedural.mouse(rng), np.array([x + 0.32, front]), rng.normal(0, 0.3))
+    count = rng.integers(2, 13) if work else rng.integers(0, 3)
+    if piece.nyu40 in ("chair", "sofa", "bed"):
+        count = int(rng.random() < 0.25)
+    small = layout.of("top")
+    for _ in range(int(count)):
+        thing = (
+            layout.pick(procedural.SMALL_THINGS)(rng)
+            if not small or rng.random() < 0.6
+            else layout.pick(small)
+        )
+        if thing.role != "floor" and thing.size[2] < 1:
+            stand(
+                thing,
+                rng.uniform(-1, 1, 2) * half,
+                rng.uniform(0, 2 * np.pi) if rng.random() < 0.6 else rng.normal(0, 0.2),
+            )
+    if placed and work:
+        layout.scene.focus.append((np.array([*xy, piece.top]), piece.size[:2]))

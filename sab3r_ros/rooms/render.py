@@ -1,0 +1,140 @@
+"""Ray-cast images of a scene with exact depth and instances: textures, soft shadows, ambient occlusion (Open3D, Embree)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sab3r_ros.rooms.scene import Rng, Scene
+
+OFFSET_M = 2e-3  # start of secondary rays above the surface
+OCCLUSION_REACH_M = 0.25
+OCCLUSION_STRENGTH = 0.55
+
+
+@dataclass(frozen=True)
+class Shot:
+    """radiance (H, W, 3) float32 ≥ 0, linear; depth (H, W) float32, z in metres; instance (H, W) uint16; 0 = nothing."""
+
+    radiance: np.ndarray
+    depth: np.ndarray
+    instance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Light:
+    position: np.ndarray
+    color: np.ndarray
+    radius: float
+
+
+def random_lights(size: np.ndarray, rng: Rng) -> list[Light]:
+    """One to three lamps below the ceiling, or bright windows at a wall."""
+    lights = []
+    for _ in range(int(rng.integers(1, 4))):
+        if rng.random() < 0.7:
+            position = np.array([*(size[:2] * rng.uniform(0.1, 0.9, 2)), size[2] * rng.uniform(0.75, 0.97)])
+        else:
+            position = np.array(
+                [size[0] * rng.choice([0.03, 0.97]), size[1] * rng.uniform(0.1, 0.9), rng.uniform(1, 2)]
+            )
+        lights.append(
+            Light(position, rng.uniform(0.3, 1.0) * (1 + rng.normal(0, 0.06, 3)), rng.uniform(0.05, 0.5))
+        )
+    return lights
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+class Renderer:
+    """Renders one scene under fixed lights. Raises ImportError where Open3D or its system libraries are missing."""
+
+    def __init__(self, scene: Scene, rng: Rng) -> None:
+        try:
+            import open3d as o3d
+        except (ImportError, OSError) as error:
+            raise ImportError(
+                "rendering needs Open3D: pip install open3d; apt install libusb-1.0-0 libgl1 libgomp1 libegl1"
+            ) from error
+        self._tensor = lambda a: o3d.core.Tensor(np.ascontiguousarray(a, np.float32))
+        self.triangles = np.concatenate(scene.triangles)
+        self.uv, self.colors = np.concatenate(scene.uv), np.concatenate(scene.colors)
+        self.texture, self.instance = np.concatenate(scene.texture), np.concatenate(scene.instance)
+        self.textures = np.stack(scene.textures)
+        self.labels, self.rng = scene.labels, rng
+        self.caster = o3d.t.geometry.RaycastingScene(nthreads=1)  # one process a core is faster than threads
+        self.caster.add_triangles(
+            self._tensor(np.concatenate(scene.vertices)), o3d.core.Tensor(self.triangles.astype(np.uint32))
+        )
+        self.lights = random_lights(scene.size, rng)
+        self.ambient = rng.uniform(0.25, 0.6) * (1 + rng.normal(0, 0.04, 3))
+
+    def shot(self, K: np.ndarray, T_WC: np.ndarray, width: int, height: int) -> Shot:
+        """What the camera sees. K (3, 3) pixels, T_WC (4, 4) RDF camera to room."""
+        u, v = np.meshgrid(np.arange(width), np.arange(height))
+        rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(u.shape)], -1).reshape(
+            -1, 3
+        )
+        D = rays @ T_WC[:3, :3].T
+        origin = np.broadcast_to(T_WC[:3, 3], D.shape)
+        answer = self.caster.cast_rays(self._tensor(np.concatenate([origin, D], 1)))
+        t, triangle = answer["t_hit"].numpy(), answer["primitive_ids"].numpy().astype(np.int64)
+        hit = np.isfinite(t)
+        triangle[~hit], t = 0, np.where(hit, t, 0)
+        normal = answer["primitive_normals"].numpy()
+        normal = np.where((normal * D).sum(1, keepdims=True) > 0, -normal, normal)
+        P = origin + D * t[:, None] + normal * OFFSET_M
+        albedo = self._albedo(triangle, answer["primitive_uvs"].numpy())
+        light = cv2.bilateralFilter(
+            self._light(P, normal).reshape(height, width, 3).astype(np.float32), 5, 0.5, 1.5
+        )
+        light *= 1 - OCCLUSION_STRENGTH * self._occlusion(P, normal, height, width)[..., None]
+        radiance = albedo.reshape(height, width, 3) * light
+        radiance[~hit.reshape(height, width)] = 0.9
+        instance = np.where(hit, self.instance[triangle], 0).astype(np.uint16)
+        return Shot(radiance, t.reshape(height, width).astype(np.float32), instance.reshape(height, width))
+
+    def _albedo(self, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+        corners = self.uv[triangle]
+        b = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], 1)
+        uv = (corners * b[:, :, None]).sum(1)
+        color, texture = self.colors[triangle].astype(np.float32), self.texture[triangle]
+        on = texture >= 0
+        size = self.textures.shape[1]
+        cell = (np.mod(uv[on], 1) * (size - 0.01)).astype(int)
+        color[on] *= self.textures[texture[on], size - 1 - cell[:, 1], cell[:, 0]] / 255.0
+        return color
+
+    def _light(self, P: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Ambient and lamps, one shadow ray each to a random point of the lamp."""
+        light = self.ambient * (0.75 + 0.25 * normal[:, 2:]) * np.ones((len(P), 1))
+        for lamp in self.lights:
+            to = lamp.position + self.rng.normal(0, lamp.radius * 0.3, P.shape) - P
+            distance = np.linalg.norm(to, axis=1, keepdims=True)
+            lambert = np.maximum((normal * to / distance).sum(1), 0)
+            lit = np.flatnonzero(lambert > 0)
+            rays = np.concatenate([P[lit], to[lit]], 1)
+            seen = ~self.caster.test_occlusions(self._tensor(rays), 1e-3, 0.98).numpy()
+            strength = np.zeros(len(P))
+            strength[lit] = lambert[lit] * seen
+            light = light + strength[:, None] * lamp.color * np.minimum(6 / (1 + distance**2), 2.0)
+        return light
+
+    def _occlusion(self, P: np.ndarray, normal: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Share of short random rays that hit something, one a pixel, smoothed: (H, W) 0..1."""
+        direction = unit(self.rng.normal(size=P.shape)) + normal
+        blocked = self.caster.test_occlusions(
+            self._tensor(np.concatenate([P, direction * OCCLUSION_REACH_M], 1)), 1e-3, 1.0
+        )
+        return cv2.GaussianBlur(blocked.numpy().reshape(height, width).astype(np.float32), (0, 0), 1.6)
+
+
+def develop(radiance: np.ndarray, exposure: float, gamma: float) -> np.ndarray:
+    """Linear radiance → uint8 image: exposure, a soft shoulder, gamma, a little lens blur."""
+    x = np.clip(radiance * exposure, 0, None)
+    x = np.clip(x / (1 + 0.25 * x), 0, 1) ** (1 / gamma)
+    return (cv2.GaussianBlur(x, (0, 0), 0.45) * 255).astype(np.uint8)
