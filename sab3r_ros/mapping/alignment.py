@@ -124,7 +124,7 @@ def refine(
 def normal_equations(
     poses: dict[int, Sim3], edges: list[Edge], column: dict[int, int], config: AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """A, b of A δ = b for left perturbations δ = (rotation, translation, log scale) of the free keyframes, and the robust cost."""
+    """A, b of A δ = b and the robust cost; δ = (rotation, translation, log scale) perturbs free keyframes from the left."""
     n = 7 * len(column)
     A, b, cost = np.zeros((n, n)), np.zeros(n), 0.0
     for edge in edges:

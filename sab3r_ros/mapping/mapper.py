@@ -32,7 +32,7 @@ LARGEST_MISFIT = (
 
 @dataclass(frozen=True)
 class MapUpdate:
-    """What a window changed. keyframes: ids now placed. rejected: ids that found no place. new_voxels: how many. misfit: relative."""
+    """What a window changed: ids of keyframes now placed, ids that found no place, new voxels, relative misfit."""
 
     keyframes: tuple[int, ...]
     rejected: tuple[int, ...]

@@ -209,7 +209,7 @@ def mirrored(view: View) -> View:
 
 
 def halve_depth(depth: np.ndarray) -> np.ndarray:
-    """(..., H, W) → (..., H/2, W/2): mean of each 2 × 2 cell where it is one surface, the nearest where it is not, 0 where any is missing."""
+    """(..., H, W) → (..., H/2, W/2): the mean of each 2 × 2 cell of one surface, else the nearest; 0 if any is missing."""
     cells = np.stack([depth[..., a::2, b::2] for a in (0, 1) for b in (0, 1)])
     low, high = cells.min(0), cells.max(0)
     return np.where(low <= 0, 0, np.where(high < 1.05 * low, cells.mean(0), low)).astype(np.float32)
@@ -312,7 +312,8 @@ class PairStream:
         def put(item: Batch | BaseException) -> None:
             while not stopped.is_set():
                 with contextlib.suppress(queue.Full):
-                    return ready.put(item, timeout=0.2)
+                    ready.put(item, timeout=0.2)
+                    return
 
         thread = threading.Thread(target=work, daemon=True, name="pairs")
         thread.start()

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class CollapseError(Sab3rError, RuntimeError):
-    """A head has collapsed or the loss is not finite; the run stops so that no compute is wasted."""
+    """The loss is not finite; the run stops so that no compute is wasted."""
 
 
 def learning_rate_factor(step: int, config: DistillConfig) -> float:
@@ -105,7 +105,7 @@ class Trainer:
             self._resume()
 
     def run(self, until_s: float = math.inf) -> None:
-        """Train to `config.steps` or for `until_s` seconds. Raises CollapseError when the loss is not finite or a head is dead."""
+        """Train to `config.steps` or for `until_s` seconds. Raises CollapseError when a loss is not finite."""
         began = saved = time.monotonic()
         bar = tqdm(
             total=self.config.steps, initial=self.step, desc="distill", unit="step", disable=not self.lead

@@ -20,7 +20,7 @@ Losses = dict[str, Tensor]
 
 
 def unproject_depth(logz: Tensor, focal: Tensor) -> Tensor:
-    """(B, h, w) log depth and (B,) focal length in pixels of this resolution → (B, h, w, 3) points, RDF, centred principal point."""
+    """(B, h, w) log depth, (B,) focal length in pixels of this resolution → (B, h, w, 3) points, RDF, centred."""
     _, h, w = logz.shape
     v, u = torch.meshgrid(
         torch.arange(h, device=logz.device) - (h - 1) / 2,

@@ -23,7 +23,7 @@ ROOM_LENGTH = 16  # consecutive frames that count as one room, within which pair
 
 @dataclass(frozen=True)
 class RgbdFrame:
-    """color (H, W, 3) uint8 RGB with K (3, 3); depth (h, w) metres, 0 = none, with K_depth; X_color = X_depth + offset (3,) metres."""
+    """color (H, W, 3) uint8 RGB with K; depth (h, w) metres, 0 = none, with K_depth; X_color = X_depth + offset (3,)."""
 
     color: np.ndarray
     K: np.ndarray
