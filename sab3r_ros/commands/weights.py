@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     actions = parser.add_subparsers(dest="action", required=True)
     fetch = actions.add_parser("fetch", help="download published weights into the cache")
-    fetch.add_argument("name", help="sab3r, mast3r, clip, dinov2; mini is part of the package")
+    fetch.add_argument("name", help="sab3r, mast3r, clip, featup, dinov2; mini is part of the package")
     fetch.add_argument(
         "--revision", help="commit of the hub's repository; default: its newest, which is shown"
     )
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 def fetch(args: argparse.Namespace) -> None:
     """Raises CheckpointError if the name is unknown, the licence declined, or the hub out of reach."""
     from sab3r_ros.model.catalog import CATALOG, cache_folder, cached_network
-    from sab3r_ros.model.download import download, resolve
+    from sab3r_ros.model.download import download, resolve, resolve_address
     from sab3r_ros.model.feature_model import EMBEDDED
     from sab3r_ros.model.public_checkpoints import convert as convert_public
 
@@ -69,13 +69,17 @@ def fetch(args: argparse.Namespace) -> None:
             say(f"{target} is already here")
             continue
         try:
-            remote = resolve(source.repo, file, revision)
+            remote = (
+                resolve_address(source.address, file)
+                if source.address
+                else resolve(source.repo, file, revision)
+            )
         except CheckpointError as error:
             raise CheckpointError(
-                f"{error}. Without a network: get {file} of https://huggingface.co/{source.repo} elsewhere, put it at "
+                f"{error}. Without a network: get {file} of {source.page} elsewhere, put it at "
                 f"{target}, and run this command again"
             ) from error
-        revision = remote.revision
+        revision = remote.revision or revision
         say(f"{remote.url}\nsize: {remote.size:,} bytes, sha256: {remote.sha256 or 'not given'}")
         if not args.accept_licence and not confirmed():
             raise CheckpointError(

@@ -17,6 +17,7 @@ class Source:
 
     repo, revision: of the hub; revision "main" is resolved to a commit when it is fetched, which is shown and recorded.
     files: paths in the repo; the first is the checkpoint. network: whether it converts into a SAB3R network.
+    address: of a folder on the web instead of a repo; such files have no commit and no published sha256.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Source:
     licence: str
     network: bool
     revision: str = "main"
+    address: str = ""
+
+    @property
+    def page(self) -> str:
+        """Where a person finds the files."""
+        return self.address or f"https://huggingface.co/{self.repo}"
 
 
 CATALOG = {
@@ -54,6 +61,15 @@ CATALOG = {
             ("open_clip_model.safetensors", "tokenizer.json"),
             "MIT",
             network=False,
+        ),
+        Source(
+            "featup",
+            "FeatUp's upsampler for MaskCLIP",
+            "",
+            ("maskclip_jbu_stack_cocostuff.ckpt",),
+            "MIT",
+            network=False,
+            address="https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained/no_norm",
         ),
         Source(
             "dinov2",
@@ -85,6 +101,6 @@ def cached_files(name: str) -> list[Path]:
     if missing:
         raise CheckpointError(
             f"the weights of {name} are not here: run `sab3r weights fetch {name}`, or put "
-            f"{', '.join(Path(f).name for f in source.files)} of https://huggingface.co/{source.repo} into {paths[0].parent}"
+            f"{', '.join(Path(f).name for f in source.files)} of {source.page} into {paths[0].parent}"
         )
     return paths

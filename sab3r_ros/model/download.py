@@ -72,6 +72,16 @@ def resolve(repo: str, file: str, revision: str) -> Remote:
     raise CheckpointError(f"{url}: the hub names no commit for this file")
 
 
+def resolve_address(address: str, file: str) -> Remote:
+    """Ask a plain web server for a file's size. Raises CheckpointError when it cannot be had."""
+    url = f"{address}/{quote(file)}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S) as answer:
+            return Remote(url, "", int(answer.headers.get("Content-Length") or 0), "")
+    except (OSError, http.client.HTTPException) as error:
+        raise CheckpointError(f"cannot get {url} ({error})") from error
+
+
 def download(remote: Remote, target: Path) -> None:
     """Fetch into target, which appears only when it is whole and its sha256 right. Raises CheckpointError."""
     part = target.with_name(target.name + ".part")

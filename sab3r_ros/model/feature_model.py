@@ -10,15 +10,18 @@ import numpy as np
 import torch
 
 from sab3r_ros.errors import CheckpointError
-from sab3r_ros.model.catalog import CATALOG, cached_network
+from sab3r_ros.model.catalog import CATALOG, cached_files, cached_network
 from sab3r_ros.model.network_model import MonocularModel, TwoViewModel
 from sab3r_ros.model.precision import best_precision
+from sab3r_ros.model.two_models import TwoModelPipeline
 from sab3r_ros.model.weights import file_digest, load_checkpoint, read_config, read_metadata
 from sab3r_ros.types import View
 
 log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parent / "checkpoints" / "mini.safetensors"
+
+TWO_MODELS = "mast3r+maskclip"
 
 Encoding = Any
 
@@ -74,9 +77,12 @@ def checkpoint_path(name_or_path: str | Path) -> Path:
 def load_model(name_or_path: str | Path = "mini", device: str | torch.device | None = None) -> FeatureModel:
     """A model ready to map with.
 
-    name_or_path: "mini" (embedded), "sab3r" or "mast3r" (fetched before), or a checkpoint's path. device: default
-    CUDA if there is one, else CPU. Raises CheckpointError if the checkpoint is missing, corrupt or foreign.
+    name_or_path: "mini" (embedded), "sab3r" or "mast3r" (fetched before), "mast3r+maskclip" (two models, fetched
+    before as mast3r, clip and featup), or a checkpoint's path. device: default CUDA if there is one, else CPU.
+    Raises CheckpointError if a checkpoint is missing, corrupt or foreign.
     """
+    if str(name_or_path) == TWO_MODELS:
+        return load_two_models(device)
     path = checkpoint_path(name_or_path)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     digest = read_metadata(path).get("source_sha256") or file_digest(path)
@@ -86,3 +92,18 @@ def load_model(name_or_path: str | Path = "mini", device: str | torch.device | N
     network = load_checkpoint(path, precision)
     kind = "sab3r" if network.config.features else "mast3r"
     return TwoViewModel(network, f"{kind}-{digest[:8]}", place, precision)
+
+
+def load_two_models(device: str | torch.device | None = None) -> TwoModelPipeline:
+    """MASt3R with MaskCLIP and FeatUp. Raises CheckpointError, saying how to get them, if weights are missing."""
+    from sab3r_ros.model.clip_text import load_clip
+    from sab3r_ros.teachers.featup import load_jbu
+    from sab3r_ros.teachers.maskclip import MaskClip, UpsampledMaskClip
+
+    (jbu,) = cached_files("featup")
+    clip, _ = load_clip()
+    geometry = load_model("mast3r", device)
+    semantics = (
+        UpsampledMaskClip(MaskClip(clip.visual), load_jbu(jbu, clip.config.dim)).to(geometry.device).eval()
+    )
+    return TwoModelPipeline(geometry, semantics, clip.config.dim)

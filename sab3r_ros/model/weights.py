@@ -79,6 +79,7 @@ def write_checkpoint(
     notes = {**metadata, "format": FORMAT, "config": json.dumps(asdict(config))}
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, metadata=notes)
+    temporary.chmod(0o644)  # the library writes it for its owner alone
     os.replace(temporary, path)
 
 

@@ -107,14 +107,30 @@ class MiniLm(CachedEncoder):
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+class OpenClip(CachedEncoder):
+    """The text tower of CLIP ViT-B/16, 512-d: the space of networks distilled from CLIP.
+
+    Raises CheckpointError, saying how to get them, if its weights are not in the cache.
+    """
+
+    space = "openclip-vit-b-16-openai"
+    dim = 512
+
+    def __init__(self) -> None:
+        super().__init__()
+        from sab3r_ros.model.clip_text import ClipText
+
+        self._tower = ClipText()
+
+    def _embed(self, phrases: list[str]) -> np.ndarray:
+        return self._tower.embed(phrases)
+
+
 def load_text_encoder(space: str) -> TextEncoder:
     """The encoder of a language space: "minilm-l6-v2", or "openclip-vit-b-16-openai". Raises ConfigError for another."""
-    if space == MiniLm.space:
-        return MiniLm()
-    from sab3r_ros.model.clip_text import OpenClipText
-
-    if space == OpenClipText.space:
-        return OpenClipText()
+    for encoder in (MiniLm, OpenClip):
+        if space == encoder.space:
+            return encoder()
     raise ConfigError(
-        f"no text encoder for the language space '{space}'; known: {MiniLm.space}, {OpenClipText.space}"
+        f"no text encoder for the language space '{space}'; known: {MiniLm.space}, {OpenClip.space}"
     )
