@@ -13,15 +13,13 @@ class RosHandler(logging.Handler):
         self._log = get_logger(name)
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = record.levelno
-        write = (
-            self._log.error
-            if level >= logging.ERROR
-            else self._log.warning
-            if level >= logging.WARNING
-            else self._log.info
-        )
-        write(self.format(record))
+        text = self.format(record)
+        if record.levelno >= logging.ERROR:  # rclpy wants one line of code for each severity
+            self._log.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._log.warning(text)
+        else:
+            self._log.info(text)
 
 
 def forward_logging(name: str) -> None:

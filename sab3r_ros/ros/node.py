@@ -48,6 +48,13 @@ class MapperNode(Node):
 
     def __init__(self, model: FeatureModel | None = None, text: TextEncoder | None = None, **kwargs) -> None:
         super().__init__("mapper", automatically_declare_parameters_from_overrides=True, **kwargs)
+        try:
+            self._set_up(model, text)
+        except (Sab3rError, ImportError):
+            self.destroy_node()
+            raise
+
+    def _set_up(self, model: FeatureModel | None, text: TextEncoder | None) -> None:
         configs = declare_all(self)
         self.config: NodeConfig = configs[NodeConfig]
         self.model = model or load_model(
@@ -85,7 +92,13 @@ class MapperNode(Node):
             )
             return None
         try:
-            return Locator(self.model.feature_basis, text or load_text_encoder(self.model.language), config)
+            locator = Locator(
+                self.model.feature_basis, text or load_text_encoder(self.model.language), config
+            )
+            locator.scorer.phrases(
+                "object"
+            )  # embeds the phrases that every query competes with, before the first query
+            return locator
         except ImportError as error:
             self.get_logger().error(f"mapping works, locate does not: {error}")
             return None
