@@ -97,7 +97,8 @@ class MapSnapshot:
 class LocatedObject:
     """One thing found in the map.
 
-    id: stable while the object stays. label: the query. score: 0..1. centroid: (3,) metres, map frame.
+    label: the query. score: 0..1. centroid: (3,) metres, map frame. id: ≥ 1, the same for the same thing in later
+    answers; 0 = not given.
     box: centre (3,), R_WB (3, 3) axes as columns, size (3,) metres: an oriented box, upright (its third axis is +z).
     indices: (M,) rows of the snapshot's arrays that belong to it.
     """
@@ -109,6 +110,7 @@ class LocatedObject:
     box_R: np.ndarray
     box_size: np.ndarray
     indices: np.ndarray
+    id: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.map_file import SavedMap
+from sab3r_ros.querying.language import Request, parse
+from sab3r_ros.querying.memory import ObjectMemory
+from sab3r_ros.querying.messages import found_message, miss_message
+from sab3r_ros.querying.narrow import Narrower
 from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.score import PhraseSet, Scorer
@@ -16,13 +21,24 @@ from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
 ROUGH_MARGIN = 0.5  # the rough share may be wrong by this factor before a voxel is missed
+POINTED_M = 0.05  # voxels this near to the pointed one are what is pointed at
+REACH_M = 0.3  # a point farther than this from the map points at nothing
+
+
+@dataclass(frozen=True)
+class Search:
+    """One pass over the map. rough: (N,) share of each voxel. objects: best first, also those under the threshold."""
+
+    phrases: PhraseSet
+    rough: np.ndarray
+    objects: list[LocatedObject]
 
 
 class Locator:
-    """Answers text queries from map snapshots.
+    """Answers queries from map snapshots.
 
     feature_basis: (L, D) float32 of the model that made the map. text: encoder of the same language space.
-    Thread-safe as far as the encoder is: an answer depends on its arguments alone.
+    Thread-safe as far as the encoder is. Remembers the things it has found, so that they keep their ids.
     """
 
     def __init__(
@@ -30,6 +46,7 @@ class Locator:
     ) -> None:
         self.config = config or LocateConfig()
         self.scorer = Scorer(feature_basis, text, self.config)
+        self.memory = ObjectMemory()
         self._last: PreparedMap | None = None
 
     def locate(
@@ -40,42 +57,87 @@ class Locator:
         min_score: float | None = None,
         max_objects: int | None = None,
     ) -> LocateAnswer:
-        """The objects that the query names, best first, and a message for people.
+        """The objects that the query describes, best first, and a message for people.
 
-        distractors: phrases that the objects are not. min_score: 0..1, max_objects: ≥ 1; None means the
-        configured ones.
+        query: a thing, also with colour, size, part and place: "the black chair next to the desk". distractors: phrases
+        that the objects are not. min_score: 0..1, max_objects: ≥ 1; None means the configured ones.
         Raises QueryError if the query is empty or too long, or the map empty or without language features.
         """
+        threshold, most = self._limits(snapshot, min_score, max_objects)
+        request = self._understood(query)
+
+        def find(name: str) -> list[LocatedObject]:
+            search = self._search(snapshot, self.scorer.phrases(name), name, threshold)
+            return [o for o in search.objects if o.score >= threshold]
+
+        phrases = self.scorer.phrases(request.thing, tuple(distractors))
+        search = self._search(snapshot, phrases, request.label, threshold)
+        things = [o for o in search.objects if o.score >= threshold]
+        if not things:
+            return self._miss(snapshot, request.label, search, threshold)
+        narrower = Narrower(snapshot, self.scorer.basis, self.scorer.text, find)
+        objects = narrower.narrow(request, things)
+        found = [o for o in objects if o.score >= threshold]
+        message = found_message(request, things, objects, found, most, narrower.notes)
+        kept = tuple(self.memory.identify(snapshot.points, found[:most]))
+        return LocateAnswer(bool(kept), message, kept, max(o.score for o in objects))
+
+    def at_point(
+        self, snapshot: MapSnapshot, point: np.ndarray, max_objects: int | None = None
+    ) -> LocateAnswer:
+        """What is at a point (3,) of the map frame, metres, and where else is something like it?
+
+        The thing that was pointed at comes first. Raises QueryError if nothing is mapped within REACH_M of it.
+        """
+        _, most = self._limits(snapshot, None, max_objects)
+        point = np.asarray(point, np.float32)
+        distance = np.linalg.norm(snapshot.points - point, axis=1)
+        nearest = int(distance.argmin())
+        if not distance[nearest] <= REACH_M:
+            raise QueryError(
+                f"nothing is mapped within {REACH_M} m of ({point[0]:.2f}, {point[1]:.2f}, {point[2]:.2f}) m: "
+                "point at a thing in the map"
+            )
+        around = np.linalg.norm(snapshot.points - snapshot.points[nearest], axis=1) <= max(
+            POINTED_M, 2 * snapshot.voxel_size_m
+        )
+        vector = self.scorer.language(snapshot.features[around])
+        name = self.scorer.nearest_word(vector)
+        answer = self.like(snapshot, vector, name, max_objects=len(snapshot.points))
+        here = [o for o in answer.objects if nearest in o.indices]
+        others = [o for o in answer.objects if nearest not in o.indices]
+        objects = tuple((here + others)[:most])
+        said = (
+            f"this looks like '{name}'"
+            if here
+            else f"this looks like '{name}', too little of it for an object"
+        )
+        return LocateAnswer(bool(here), f"{said}; {len(others)} more like it", objects, answer.best_score)
+
+    def like(
+        self,
+        snapshot: MapSnapshot,
+        vector: np.ndarray,
+        label: str,
+        min_score: float | None = None,
+        max_objects: int | None = None,
+    ) -> LocateAnswer:
+        """The objects whose language vector is like a unit vector (L,), for example of an image (`image_vector`)."""
+        threshold, most = self._limits(snapshot, min_score, max_objects)
+        search = self._search(snapshot, self.scorer.against(label, vector), label, threshold)
+        found = [o for o in search.objects if o.score >= threshold]
+        if not found:
+            return self._miss(snapshot, label, search, threshold)
+        kept = tuple(self.memory.identify(snapshot.points, found[:most]))
+        message = found_message(Request(label, label), found, found, found, most, [])
+        return LocateAnswer(True, message, kept, found[0].score)
+
+    def _limits(
+        self, snapshot: MapSnapshot, min_score: float | None, max_objects: int | None
+    ) -> tuple[float, int]:
+        """(threshold, most). Raises QueryError if they make no sense or the map cannot be asked."""
         threshold = self.config.min_score if min_score is None else float(min_score)
         most = self.config.max_objects if max_objects is None else int(max_objects)
-        label = self._checked(snapshot, query, threshold, most)
-        phrases = self.scorer.phrases(label, tuple(distractors))
-        prepared = self._prepared(snapshot)
-        rough = self.scorer.rough_share(prepared, phrases)
-        needed = self.scorer.share_of(threshold)
-        objects = self._objects(snapshot, label, phrases, rough, needed * self.config.voxel_share)
-        found = tuple(o for o in objects if o.score >= threshold)
-        if found:
-            return LocateAnswer(True, found_message(label, found, most), found[:most], found[0].score)
-        return self._miss(snapshot, label, phrases, rough, objects, threshold)
-
-    def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
-        """The map's prepared features, remembered until another map is asked."""
-        last = self._last
-        if last is None or last.features is not snapshot.features:
-            last = self._last = self.scorer.prepare(snapshot.features, last)
-        return last
-
-    def _checked(self, snapshot: MapSnapshot, query: str, threshold: float, most: int) -> str:
-        """The normalised query. Raises QueryError."""
-        label = normalise(query)
-        if not label:
-            raise QueryError("the query is empty: say what to look for, for example 'a black office chair'")
-        if len(query) > self.config.max_query_length:
-            raise QueryError(
-                f"the query has {len(query)} characters, at most {self.config.max_query_length} are allowed: "
-                "name one thing"
-            )
         if not 0 <= threshold <= 1:
             raise QueryError(f"the minimum score is {threshold:g}: it must lie in 0..1")
         if most < 1:
@@ -90,12 +152,30 @@ class Locator:
                 f"the map's features have {has} dimensions, this model's {speaks}: "
                 f"ask with the model that made the map ({maker})"
             )
-        return label
+        return threshold, most
 
-    def _objects(
-        self, snapshot: MapSnapshot, label: str, phrases: PhraseSet, rough: np.ndarray, least_share: float
-    ) -> list[LocatedObject]:
+    def _understood(self, query: str) -> Request:
+        """Raises QueryError if the query is empty or too long."""
+        if len(query) > self.config.max_query_length:
+            raise QueryError(
+                f"the query has {len(query)} characters, at most {self.config.max_query_length} are allowed: "
+                "name one thing"
+            )
+        if not normalise(query):
+            raise QueryError("the query is empty: say what to look for, for example 'a black office chair'")
+        return parse(query)
+
+    def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
+        """The map's prepared features, remembered until another map is asked."""
+        last = self._last
+        if last is None or last.features is not snapshot.features:
+            last = self._last = self.scorer.prepare(snapshot.features, last)
+        return last
+
+    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
         """Connected pieces of the voxels whose share is large enough, best first."""
+        rough = self.scorer.rough_share(self._prepared(snapshot), phrases)
+        least_share = self.scorer.share_of(threshold) * self.config.voxel_share
         likely = np.flatnonzero(rough >= ROUGH_MARGIN * least_share)
         share = self.scorer.share(snapshot.features[likely], phrases)
         likely, share = likely[share >= least_share], share[share >= least_share]
@@ -104,55 +184,33 @@ class Locator:
         parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
         least = max(self.config.min_voxels, self.config.min_part * max(map(len, parts)))
         objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts if len(p) >= least]
-        return sorted(objects, key=lambda o: (-o.score, -len(o.indices)))
+        return Search(phrases, rough, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
 
     def _object(
         self, snapshot: MapSnapshot, label: str, rows: np.ndarray, share: np.ndarray
     ) -> LocatedObject:
-        points, confidence = (
-            snapshot.points[rows],
-            np.maximum(snapshot.confidence[rows].astype(np.float64), 1e-6),
-        )
+        points = snapshot.points[rows]
+        confidence = np.maximum(snapshot.confidence[rows].astype(np.float64), 1e-6)
         score = float(self.scorer.score(top_mean(share, confidence, self.config.top_share)))
         box = upright_box(points)
         return LocatedObject(
             label, score, point_on(points, confidence * share), box.center, box.R, box.size, rows
         )
 
-    def _miss(
-        self,
-        snapshot: MapSnapshot,
-        label: str,
-        phrases: PhraseSet,
-        rough: np.ndarray,
-        objects: list[LocatedObject],
-        threshold: float,
-    ) -> LocateAnswer:
+    def _miss(self, snapshot: MapSnapshot, label: str, search: Search, threshold: float) -> LocateAnswer:
         """No object: the message says what came nearest, where, and by how much it missed."""
-        if objects:
-            near, place, score = objects[0].indices, objects[0].centroid, objects[0].score
+        rough = search.rough
+        if search.objects:
+            nearest = search.objects[0]
+            near, place, score = nearest.indices, nearest.centroid, nearest.score
         else:
             count = min(self.config.min_voxels, len(rough))
             near = np.argpartition(rough, len(rough) - count)[-count:]
-            share = self.scorer.share(snapshot.features[near], phrases)
+            share = self.scorer.share(snapshot.features[near], search.phrases)
             place, score = snapshot.points[near[share.argmax()]], float(self.scorer.score(share.mean()))
-        name = self.scorer.looks_like(snapshot.features[near].astype(np.float32).mean(0), phrases)
-        x, y, z = place
-        where = f"something like '{name}' at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {score:.2f}"
-        if score >= threshold:  # a few voxels that fit, too few or too far apart for an object
-            where += f", but smaller than {self.config.min_voxels} voxels"
-        else:
-            where += f", {threshold - score:.2f} under the {threshold:.2f} that is needed"
-        return LocateAnswer(False, f"no '{label}' found. Nearest: {where}", (), min(score, threshold))
-
-
-def found_message(label: str, found: tuple[LocatedObject, ...], most: int) -> str:
-    """'2 objects match 'mug'; the best at (1.20, 0.30, 0.75) m, score 0.93'."""
-    x, y, z = found[0].centroid
-    count = f"{len(found)} object{'s' if len(found) > 1 else ''}"
-    shown = f", the first {most} returned" if len(found) > most else ""
-    where = f"best at ({x:.2f}, {y:.2f}, {z:.2f}) m, score {found[0].score:.2f}"
-    return f"{count} found for '{label}'{shown}; {where}"
+        name = self.scorer.looks_like(snapshot.features[near].astype(np.float32).mean(0), search.phrases)
+        message = miss_message(label, name, place, score, threshold, self.config.min_voxels)
+        return LocateAnswer(False, message, (), min(score, threshold))
 
 
 def locator_of(saved: SavedMap, config: LocateConfig | None = None) -> Locator:

@@ -49,16 +49,28 @@ class Scorer:
 
     def phrases(self, query: str, distractors: tuple[str, ...] = ()) -> PhraseSet:
         """The query against everything that does not mean nearly the same. Distractors always compete."""
-        asked = normalise(query)
-        fixed = [d for d in dict.fromkeys(normalise(d) for d in distractors) if d and d != asked]
-        own = self.text.encode([asked, *fixed])
+        return self.against(normalise(query), self.text.encode([query])[0], distractors)
+
+    def against(self, name: str, vector: np.ndarray, distractors: tuple[str, ...] = ()) -> PhraseSet:
+        """The same for a unit vector (L,) of the language space, which need not come from words."""
+        fixed = [d for d in dict.fromkeys(normalise(d) for d in distractors) if d and d != name]
+        own = np.concatenate([vector[None].astype(np.float32), self.text.encode(fixed)])
         near = self.pool_vectors @ own[0] > self.config.synonym_cosine
-        near |= np.array([word == asked or word in fixed for word in POOL])
-        names = (asked, *fixed, *(word for word, taken in zip(POOL, near, strict=True) if not taken))
+        near |= np.array([word == name or word in fixed for word in POOL])
+        names = (name, *fixed, *(word for word, taken in zip(POOL, near, strict=True) if not taken))
         vectors = np.concatenate([own, self.pool_vectors[~near]])
         return PhraseSet(
             names, self.basis.T @ vectors.T, self.basis.T @ self.pool_vectors[near].T, len(fixed)
         )
+
+    def language(self, features: np.ndarray) -> np.ndarray:
+        """(M, D) stored features of one thing → (L,) unit mean of their language vectors; zeros stay zeros."""
+        mean = self.basis @ features.astype(np.float32).mean(0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-9)
+
+    def nearest_word(self, vector: np.ndarray) -> str:
+        """The indoor noun nearest to a language vector (L,)."""
+        return POOL[int((self.pool_vectors @ vector).argmax())]
 
     def cosines(self, features: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """(N, D) features, (D, P) directions → (N, P) float32 cosines of the language vectors.
