@@ -1,6 +1,6 @@
 # make        build .venv with everything, ROS 2 included (from wheels)
 # make test   style checks and all fast tests
-# make demo   a real camera clip through camera, mapper and client over DDS; results in build/demo
+# make demo   a real camera clip through camera, mapper and client over DDS; results in build/demo; VIEW=1 opens a window
 # make clean  remove what was built, .venv too
 #
 # PYTHON=python3.12 chooses the Python (3.10 to 3.13). PIP_OPTIONS goes to every pip install: where PyTorch's own index can be reached,
@@ -37,7 +37,7 @@ test: all
 	$(RUN) -m pytest -q
 
 demo: all
-	$(RUN) -m sab3r_ros.demo
+	$(RUN) -m sab3r_ros.demo $(if $(VIEW),--view)
 
 clean:
 	rm -rf build install log *.egg-info $(VENV)

@@ -1,6 +1,6 @@
 """`make demo`: a real clip through camera, mapper and client over DDS; a report, clouds and a picture in build/demo.
 
-    python -m sab3r_ros.demo [--model mini] [--out build/demo] [--clip FOLDER]
+python -m sab3r_ros.demo [--model mini] [--out build/demo] [--clip FOLDER] [--view]
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def start(module: str, *arguments: str) -> subprocess.Popen:
         "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], env=environment, start_new_session=True
+    )
 
 
 def peak_rss_mb(process: subprocess.Popen) -> float:
@@ -49,17 +51,25 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "demo")
-    parser.add_argument("--clip", type=Path, default=CLIP, help="folder with rgb/STAMP.jpg and groundtruth.txt")
+    parser.add_argument(
+        "--clip", type=Path, default=CLIP, help="folder with rgb/STAMP.jpg and groundtruth.txt"
+    )
+    parser.add_argument("--view", action="store_true", help="open a window that shows the map grow")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    print(f"mapping {args.clip.name}: camera, mapper and client are separate processes over DDS …", flush=True)
+    print(
+        f"mapping {args.clip.name}: camera, mapper and client are separate processes over DDS …", flush=True
+    )
     begin = time.monotonic()
     mapper = start("sab3r_ros.ros.node", "--ros-args", "-p", f"model:={args.model}")
     camera = start("sab3r_ros.demo.camera", str(args.clip / "rgb"))
     client = start("sab3r_ros.demo.client", str(args.out), *QUERIES)
+    view = [start("sab3r_ros.demo.view")] if args.view else []
     try:
         while client.poll() is None:
             if mapper.poll() is not None:
@@ -70,13 +80,20 @@ def main() -> int:
     finally:
         for process in (client, camera, mapper):
             stop(process)
+        for window in view:
+            print("close the window to end", flush=True)
+            window.wait()
     if client.returncode:
         print("the client failed; its log above says why", file=sys.stderr)
         return 1
     report = write_report(args.out, args.clip, memory)
-    print(f"\n{time.monotonic() - begin:.0f} s. Written to {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}")
-    if os.environ.get("DISPLAY"):
-        print(f"live view: python -m open3d.examples.visualization.draw {args.out / 'map.ply'}")
+    print(
+        f"\n{time.monotonic() - begin:.0f} s. Written to {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}"
+    )
+    if not args.view and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        print("make demo VIEW=1 opens a window that shows the map grow")
+    if not report["keyframes"]:
+        print("No map came of it: no two keyframes matched. The model cannot do this clip.", file=sys.stderr)
     return 0 if report["keyframes"] else 1
 
 

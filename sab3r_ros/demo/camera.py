@@ -1,6 +1,6 @@
 """A camera process: publishes a folder of stamped images at the rate at which they were taken.
 
-    python -m sab3r_ros.demo.camera FOLDER        files are named by their stamp in seconds: 1311868169.163498.jpg
+python -m sab3r_ros.demo.camera FOLDER        files are named by their stamp in seconds: 1311868169.163498.jpg
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def message(file: Path) -> Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
     messages = [message(f) for f in sorted(args.folder.iterdir()) if f.suffix in (".jpg", ".png")]
@@ -41,10 +43,15 @@ def main() -> None:
     deadline = time.monotonic() + SUBSCRIBER_TIMEOUT_S
     while not publisher.get_subscription_count():
         if time.monotonic() > deadline:
-            raise SystemExit(f"nobody subscribed to {publisher.topic_name} within {SUBSCRIBER_TIMEOUT_S:.0f} s")
+            raise SystemExit(
+                f"nobody subscribed to {publisher.topic_name} within {SUBSCRIBER_TIMEOUT_S:.0f} s"
+            )
         time.sleep(0.05)
     time.sleep(0.5)  # discovery goes both ways
-    start, first = time.monotonic(), float(messages[0].header.stamp.sec + 1e-9 * messages[0].header.stamp.nanosec)
+    start, first = (
+        time.monotonic(),
+        float(messages[0].header.stamp.sec + 1e-9 * messages[0].header.stamp.nanosec),
+    )
     for msg in messages:
         due = start + msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec - first
         time.sleep(max(due - time.monotonic(), 0.0))

@@ -39,7 +39,7 @@ def absolute_error(estimate: Trajectory, truth: Trajectory) -> tuple[float, np.n
     truth holds a pose for each of the estimate's. NaN with fewer than three poses.
     """
     if len(estimate.stamps) < 3:
-        return float("nan"), estimate.T_WC
+        return float("nan"), np.zeros((0, 4, 4))
     P, Q = estimate.T_WC[:, :3, 3], truth.T_WC[:, :3, 3]
     s, R, t = umeyama(P, Q)
     error = np.linalg.norm(s * P @ R.T + t - Q, axis=1)
@@ -67,8 +67,7 @@ def as_answer(raw: dict, snapshot: MapSnapshot) -> LocateAnswer:
                 np.array([rows[p.tobytes()] for p in points if p.tobytes() in rows], int),
             )
         )
-    best = max((o.score for o in objects), default=0.0)
-    return LocateAnswer(raw["success"], raw["message"], tuple(objects), best)
+    return LocateAnswer(raw["success"], raw["message"], tuple(objects), raw["best_score"])
 
 
 def write_report(out: Path, clip: Path, peak_rss_mb: float) -> dict:
@@ -85,9 +84,10 @@ def write_report(out: Path, clip: Path, peak_rss_mb: float) -> dict:
         "frames": raw["frames"],
         "keyframes": raw["keyframes"],
         "frames_dropped": raw["frames_dropped"],
-        "ate_rmse_m": ate,
+        "ate_rmse_m": None if np.isnan(ate) else ate,
         "path_length_m": float(np.linalg.norm(np.diff(whole, axis=0), axis=1).sum()),
         "keyframes_per_second": raw["rate"],
+        "locate_while_mapping_ms": max(raw["busy_latencies_ms"], default=None),
         "peak_rss_mb": peak_rss_mb,
         "model": raw["model"],
         "queries": {
@@ -109,20 +109,28 @@ def write_report(out: Path, clip: Path, peak_rss_mb: float) -> dict:
         index = np.concatenate([o.indices for o in a.objects]) if a.objects else np.zeros(0, int)
         write_ply(out / f"{slug(query)}.ply", snapshot.points[index], snapshot.colors[index])
     views = [cv2.cvtColor(cv2.imread(str(f)), cv2.COLOR_BGR2RGB) for f in images[:: max(len(images) // 5, 1)]]
-    draw_map(snapshot, answers, out / "map.png", Trajectory(trajectory.stamps, drawn), views)
+    draw_map(snapshot, answers, out / "map.png", Trajectory(trajectory.stamps[: len(drawn)], drawn), views)
     (out / "answers.json").unlink()
     print_table(report)
     return report
 
 
 def print_table(report: dict) -> None:
-    share = 100 * report["ate_rmse_m"] / report["path_length_m"]
+    ate, busy = report["ate_rmse_m"], report["locate_while_mapping_ms"]
+    error = "not enough keyframes to tell"
+    if ate is not None:
+        length = report["path_length_m"]
+        error = f"{ate:.3f} m after alignment ({100 * ate / length:.1f} % of the path of {length:.2f} m)"
     print(f"\n  model                {report['model']}")
-    print(f"  frames               {report['frames']} received, {report['frames_dropped']} dropped")
-    print(f"  keyframes            {report['keyframes']} ({report['keyframes_per_second']:.1f} a second)")
-    print(f"  trajectory error     {report['ate_rmse_m']:.3f} m ({share:.1f} % of {report['path_length_m']:.2f} m)")
+    print(f"  images               {report['frames']} received, {report['frames_dropped']} dropped")
+    print(f"  keyframes            {report['keyframes']}, {report['keyframes_per_second']:.1f} a second")
+    print(f"  trajectory error     {error}")
+    print(f"  locate while mapping {'–' if busy is None else f'{busy:.0f} ms at most'}")
     print(f"  peak memory          {report['peak_rss_mb']:.0f} MB\n")
-    print(f"  {'query':<22} {'objects':>7} {'score':>6} {'points':>7} {'ms':>6}   centroid (m)")
+    print(
+        f"  {'query':<22} {'objects':>7} {'score':>6} {'points':>7} {'ms':>6}   best object's centroid (x, y, z in m)"
+    )
     for query, q in report["queries"].items():
-        where = "  ".join(f"{c:6.2f}" for c in q["centroid"]) if q["centroid"] else f"– {q['message'][:70]}"
-        print(f"  {query:<22} {q['objects']:>7} {q['best_score']:>6.2f} {q['points']:>7} {q['latency_ms']:>6.0f}   {where}")
+        where = "  ".join(f"{c:6.2f}" for c in q["centroid"]) if q["centroid"] else "nothing found"
+        row = f"{q['objects']:>7} {q['best_score']:>6.2f} {q['points']:>7} {q['latency_ms']:>6.0f}"
+        print(f"  {query:<22} {row}   {where}")
