@@ -41,7 +41,7 @@ SETTINGS = {
 class Names:
     """A language in which "box 3" is the oracle's object 3, "bathtub" is nothing, and every other phrase the room."""
 
-    space, dim = "names", OBJECTS + 1
+    space, dim, spread = "names", OBJECTS + 1, 1.0
 
     def encode(self, phrases: list[str]) -> np.ndarray:
         index = [

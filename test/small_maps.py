@@ -52,6 +52,7 @@ class ToyText:
 
     space = "toy"
     dim = 8
+    spread = 1.0
     words: ClassVar = {"sofa": 0, "chair": 1, "table": 2, "lamp": 3, "mug": 4}
 
     def encode(self, phrases: list[str]) -> np.ndarray:

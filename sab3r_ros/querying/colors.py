@@ -56,7 +56,7 @@ def said_colors(language: np.ndarray, thing: str, text: TextEncoder) -> np.ndarr
     """A thing's mean language vector (L,) → (C,) likelihood of each colour word before its name, best 1."""
     vectors = text.encode([f"{color} {thing}" for color in COLORS])
     cosine = vectors @ (language / max(float(np.linalg.norm(language)), 1e-9))
-    return np.exp((cosine - cosine.max()) / WORD_WIDTH)
+    return np.exp((cosine - cosine.max()) / (WORD_WIDTH * text.spread))
 
 
 def color_degree(color: str, seen: np.ndarray, said: np.ndarray) -> float:

@@ -46,6 +46,8 @@ class Scorer:
         self.basis, self.text, self.config = np.asarray(basis, np.float32), text, config
         self.gram = self.basis.T @ self.basis  # (D, D): fᵀ gram f is the squared length of basis @ f
         self.pool_vectors = text.encode(list(POOL))
+        self.temperature = config.temperature * text.spread
+        self.synonym_cosine = 1 - (1 - config.synonym_cosine) * text.spread
 
     def phrases(self, query: str, distractors: tuple[str, ...] = ()) -> PhraseSet:
         """The query against everything that does not mean nearly the same. Distractors always compete."""
@@ -55,7 +57,7 @@ class Scorer:
         """The same for a unit vector (L,) of the language space, which need not come from words."""
         fixed = [d for d in dict.fromkeys(normalise(d) for d in distractors) if d and d != name]
         own = np.concatenate([vector[None].astype(np.float32), self.text.encode(fixed)])
-        near = self.pool_vectors @ own[0] > self.config.synonym_cosine
+        near = self.pool_vectors @ own[0] > self.synonym_cosine
         near |= np.array([word == name or word in fixed for word in POOL])
         names = (name, *fixed, *(word for word, taken in zip(POOL, near, strict=True) if not taken))
         vectors = np.concatenate([own, self.pool_vectors[~near]])
@@ -86,20 +88,20 @@ class Scorer:
         out = np.empty(len(features), np.float32)
         for start in range(0, len(features), BLOCK):
             part = slice(start, start + BLOCK)
-            logits = self.cosines(features[part], phrases.directions) / np.float32(self.config.temperature)
+            logits = self.cosines(features[part], phrases.directions) / np.float32(self.temperature)
             out[part] = 1 / np.exp(logits - logits[:, :1]).sum(1)
         return out
 
     def prepare(self, features: np.ndarray, before: PreparedMap | None = None) -> PreparedMap:
         """What all queries of a map share; `before` of an earlier version of the same map saves work."""
         pool = torch.from_numpy(self.basis.T @ self.pool_vectors.T)
-        return prepare(features, torch.from_numpy(self.gram), pool, self.config.temperature, before)
+        return prepare(features, torch.from_numpy(self.gram), pool, self.temperature, before)
 
     def rough_share(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
         """(N,) float32: `share` of a prepared map, fast, good enough to choose the voxels worth an exact look."""
         directions, own = torch.from_numpy(phrases.directions), 1 + phrases.distractors
         query, added, removed = directions[:, :1], directions[:, 1:own], torch.from_numpy(phrases.removed)
-        return rough_probability(prepared, query, added, removed, self.config.temperature)
+        return rough_probability(prepared, query, added, removed, self.temperature)
 
     def score(self, share: np.ndarray | float) -> np.ndarray:
         """Shares → scores, 0..1: how often things of this share are what was asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import OrderedDict
 from importlib import resources
 from pathlib import Path
@@ -19,10 +20,14 @@ MAX_TOKENS = 128
 
 
 class TextEncoder(Protocol):
-    """A language space. `space` names it, `dim` is its number of dimensions."""
+    """A language space.
+
+    space: its name. dim: its dimensions. spread: how far apart its cosines lie, MiniLM's = 1; temperatures scale with it.
+    """
 
     space: str
     dim: int
+    spread: float
 
     def encode(self, phrases: list[str]) -> np.ndarray:
         """(N, dim) float32, unit rows, one a phrase."""
@@ -40,15 +45,20 @@ class CachedEncoder:
 
     space: str
     dim: int
+    spread: float = 1.0
 
     def __init__(self) -> None:
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
 
     def _embed(self, phrases: list[str]) -> np.ndarray:
         raise NotImplementedError
 
     def encode(self, phrases: list[str]) -> np.ndarray:
-        keys = [normalise(p) for p in phrases]
+        with self._lock:
+            return self._encode([normalise(p) for p in phrases])
+
+    def _encode(self, keys: list[str]) -> np.ndarray:
         missing = [k for k in dict.fromkeys(keys) if k not in self._cache]
         found = {k: self._cache[k] for k in keys if k in self._cache}
         if missing:
@@ -115,6 +125,7 @@ class OpenClip(CachedEncoder):
 
     space = "openclip-vit-b-16-openai"
     dim = 512
+    spread = 0.2  # CLIP is trained with a temperature of 0.01
 
     def __init__(self) -> None:
         super().__init__()
