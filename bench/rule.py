@@ -34,3 +34,21 @@ def fill(model: nn.Module) -> nn.Module:
         for key, value in model.state_dict().items():
             value.copy_(rule_tensor(key, tuple(value.shape)))
     return model.eval()
+
+
+def transposed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the public network that does to images on their side what `state` does to upright ones."""
+    out = {}
+    for key, value in state.items():
+        if value.ndim == 4:
+            value = value.transpose(-1, -2)
+        elif any(part in key for part in ("attn.qkv", "projq", "projk")):
+            # A head's first half turns with the row, its second with the column: swap them in queries and keys.
+            parts = value.unflatten(0, (3, -1)).clone() if "qkv" in key else value[None].clone()
+            for k in range(min(len(parts), 2)):
+                parts[k] = parts[k].unflatten(0, (-1, 2, 32)).flip(1).flatten(0, 2)
+            value = parts.flatten(0, 1)
+        elif "head_local_features.fc2" in key:
+            value = value.unflatten(0, (-1, 16, 16)).transpose(1, 2).flatten(0, 2)
+        out[key] = value.contiguous()
+    return out

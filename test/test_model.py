@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from rule import fill
+from rule import fill, transposed
 from safetensors.torch import load_file
 
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.model import SAB3R, SAB3RConfig
 from sab3r_ros.model.transformer import grid_positions, rotary_table, rotate
+from sab3r_ros.model.weights import meta_model
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NARROW = SAB3RConfig(
@@ -31,7 +32,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def narrow():
-    return fill(SAB3R(NARROW))
+    return fill(meta_model(NARROW).to_empty(device="cpu"))
 
 
 def relative(a, b):
@@ -58,30 +59,12 @@ def test_outputs_equal_the_reference_in_landscape(narrow, golden):
     check_against_golden(results, golden)
 
 
-def transposed(state):
-    """Weights of the network that does to transposed images what `state` does to upright ones."""
-    out = {}
-    for key, value in state.items():
-        if value.ndim == 4:
-            value = value.transpose(-1, -2)
-        elif any(part in key for part in ("attn.qkv", "projq", "projk")):
-            # A head's first half turns with the row, its second with the column: swap the halves of queries and keys.
-            parts = value.unflatten(0, (3, -1)).clone() if "qkv" in key else value[None].clone()
-            for k in range(min(len(parts), 2)):
-                parts[k] = parts[k].unflatten(0, (-1, 2, 32)).flip(1).flatten(0, 2)
-            value = parts.flatten(0, 1)
-        elif "head_local_features.fc2" in key:
-            value = value.unflatten(0, (-1, 16, 16)).transpose(1, 2).flatten(0, 2)
-        out[key] = value.contiguous()
-    return out
-
-
 @torch.inference_mode()
 def test_outputs_equal_the_reference_in_portrait(narrow, golden):
     """The golden scene on its side, through a network whose weights lie on their side too."""
-    model = SAB3R(NARROW)
-    model.load_state_dict(transposed(narrow.state_dict()))
-    results = model.eval()(golden["img1"].transpose(2, 3), golden["img2"].transpose(2, 3))
+    model = meta_model(NARROW).eval()
+    model.load_state_dict(transposed(narrow.state_dict()), assign=True)
+    results = model(golden["img1"].transpose(2, 3), golden["img2"].transpose(2, 3))
     assert results[0]["pts3d"].shape == (1, 96, 64, 3)
     check_against_golden([{k: v.transpose(1, 2) for k, v in maps.items()} for maps in results], golden)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_heads import small_heads  # noqa: F401
 
 from sab3r_ros.errors import ImageError
 from sab3r_ros.model import SAB3R, SAB3RConfig

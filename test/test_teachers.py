@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_heads import small_heads  # noqa: F401
 
 from sab3r_ros.errors import CheckpointError
 from sab3r_ros.model import SAB3R, SAB3RConfig

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_heads import small_heads  # noqa: F401
 
 from sab3r_ros.errors import CheckpointError
 from sab3r_ros.model import SAB3R, SAB3RConfig

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_heads import small_heads  # noqa: F401
 
 from sab3r_ros.commands import weights as command
 from sab3r_ros.errors import CheckpointError

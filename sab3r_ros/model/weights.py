@@ -21,6 +21,7 @@ from sab3r_ros.model.sizes import SAB3RConfig
 
 FORMAT = "sab3r-1"
 CONVERSION_CHUNK = 64  # tensors read through one memory map while their type changes
+SAFETENSORS_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 MOST_KEYS_NAMED = 12  # in an error
 
 
@@ -138,13 +139,10 @@ def read_tensors(path: Path, kinds: dict[str, torch.dtype]) -> dict[str, Tensor]
     A file whose types need no change stays memory-mapped. Otherwise all is copied, through a memory map that is
     renewed now and then, so that pages already copied do not stay in memory beside their copies.
     """
-    keys = list(kinds)
+    keys, out = list(kinds), {}
     with safe_open(path, "pt") as file:
-        mapped = {key: file.get_tensor(key) for key in keys}
-    if all(mapped[key].dtype == kinds[key] for key in keys):
-        return mapped
-    mapped.clear()
-    out = {}
+        if all(file.get_slice(key).get_dtype() == SAFETENSORS_NAMES.get(kinds[key]) for key in keys):
+            return {key: file.get_tensor(key) for key in keys}
     for start in range(0, len(keys), CONVERSION_CHUNK):
         with safe_open(path, "pt") as file:
             for key in keys[start : start + CONVERSION_CHUNK]:
