@@ -165,6 +165,10 @@ class Locator:
             raise QueryError("the query is empty: say what to look for, for example 'a black office chair'")
         return parse(query)
 
+    def prepare(self, snapshot: MapSnapshot) -> None:
+        """Compute now what all queries of this map share, so that the next one is answered sooner."""
+        self._prepared(snapshot)
+
     def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
         """The map's prepared features, remembered until another map is asked."""
         last = self._last

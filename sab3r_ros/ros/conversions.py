@@ -89,13 +89,13 @@ def path_of(trajectory: Trajectory, header: Header) -> Path:
     return Path(header=header, poses=poses)
 
 
-def located(obj: LocatedObject, index: int, snapshot: MapSnapshot, header: Header) -> LocatedObjectMsg:
+def located(obj: LocatedObject, snapshot: MapSnapshot, header: Header) -> LocatedObjectMsg:
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = obj.box_R, obj.box_center
     scores = np.full(len(obj.indices), obj.score, np.float32)
     return LocatedObjectMsg(
         header=header,
-        id=index,
+        id=obj.id,
         label=obj.label,
         score=float(obj.score),
         centroid=point_of(obj.centroid),

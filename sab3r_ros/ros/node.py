@@ -150,7 +150,7 @@ class MapperNode(Node):
                 "texture", f"image skipped: {result.reason}; is the lens covered, or the room dark?"
             )
         if result.update and mapper is self.mapper:
-            self.outputs.publish_pose(mapper, self._camera_frame)
+            self._map_changed()
 
     def _frame_of(self, msg: Image | CompressedImage) -> Frame:
         """Raises ImageError."""
@@ -174,7 +174,11 @@ class MapperNode(Node):
     def _flush(self) -> None:
         """In the worker's thread, when no image has come for a while: keyframes that wait for a full window are mapped."""
         if self.mapper.flush():
-            self.outputs.publish_pose(self.mapper, self._camera_frame)
+            self._map_changed()
+
+    def _map_changed(self) -> None:
+        self.outputs.publish_pose(self.mapper, self._camera_frame)
+        self.map_services.map_changed(self.mapper)
 
     def _publish_map(self) -> None:
         self.outputs.publish_map(self.mapper)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,20 +20,29 @@ from sab3r_ros.types import LocateAnswer
 if TYPE_CHECKING:
     from sab3r_ros.ros.node import MapperNode
 
+ASKED_LATELY_S = 60.0
+
 
 class Services:
     """Serves a node's map. A failure becomes an answer with `success = false` and a message; the map stays as it was."""
 
     def __init__(self, node: MapperNode, locator: Locator | None) -> None:
         self.node, self.locator, self.log = node, locator, node.get_logger()
+        self._asked = -math.inf
         queries, files = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         node.create_service(Locate, "locate", self.on_locate, callback_group=queries)
         node.create_service(SaveMap, "save_map", self.on_save, callback_group=files)
         node.create_service(LoadMap, "load_map", self.on_load, callback_group=files)
         node.create_service(ResetMap, "reset_map", self.on_reset, callback_group=files)
 
+    def map_changed(self, mapper: IncrementalMapper) -> None:
+        """In the worker's thread: while people ask, what queries share is computed before the next one comes."""
+        if self.locator is not None and time.monotonic() - self._asked < ASKED_LATELY_S:
+            self.locator.prepare(mapper.snapshot())
+
     def on_locate(self, request: Locate.Request, response: Locate.Response) -> Locate.Response:
         mapper = self.node.mapper
+        self._asked = time.monotonic()
         snapshot, header = mapper.snapshot(), self.node.outputs.header(mapper)
 
         def ask() -> LocateAnswer:
@@ -48,7 +59,7 @@ class Services:
         answer = answer or LocateAnswer(False, problem, (), 0.0)
         response.success, response.message = answer.success, answer.message
         response.best_score = float(answer.best_score)
-        response.objects = [conversions.located(o, n, snapshot, header) for n, o in enumerate(answer.objects)]
+        response.objects = [conversions.located(o, snapshot, header) for o in answer.objects]
         response.points = conversions.located_cloud(answer.objects, snapshot, header)
         self.node.outputs.publish_located(answer, snapshot, header)
         self.log.info(f"locate '{request.query[:60]}': {answer.message}")
