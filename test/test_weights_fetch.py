@@ -93,8 +93,9 @@ def test_fetch_shows_what_it_gets_and_converts_it(hub, network, capsys):
     assert read_metadata(path)["revision"] == COMMIT
     assert read_metadata(path)["source_sha256"] == hub.claimed
     asked = len(hub.requests)
-    fetch("mast3r")  # offline after: nothing is asked again
+    fetch("mast3r")  # offline after: nothing is asked again, nothing converted again
     assert len(hub.requests) == asked
+    assert capsys.readouterr().out.startswith("mast3r is already here")
 
 
 def test_a_revision_can_be_pinned(hub, network):

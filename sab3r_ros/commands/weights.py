@@ -60,6 +60,9 @@ def fetch(args: argparse.Namespace) -> None:
     if args.name not in CATALOG:
         raise CheckpointError(f"no weights called '{args.name}'; known: mini, {', '.join(CATALOG)}")
     source = CATALOG[args.name]
+    if source.network and cached_network(source.name).is_file() and not args.revision:
+        say(f"{source.name} is already here: {cached_network(source.name)}")
+        return
     folder = cache_folder() / source.name
     say(f"{source.name}: {source.what}\nlicence: {source.licence}")
     revision = args.revision or source.revision

@@ -1,5 +1,4 @@
-"""The public heads: DPT for dense maps (points with confidence, semantic features), an MLP for local
-descriptors.
+"""The public heads: DPT for dense maps (points, semantic features), an MLP for local descriptors.
 
 Attribute names are those of the public checkpoints' keys.
 """
@@ -114,10 +113,7 @@ class DPTHead(nn.Module):
 
 
 class LocalFeatures(Mlp):
-    """Descriptors and their confidence from encoder and decoder tokens:
-
-    an MLP a patch, its output shuffled to pixels.
-    """
+    """Descriptors and their confidence: an MLP on each patch's tokens, its output shuffled to pixels."""
 
     def __init__(self, encoder_width: int, decoder_width: int, descriptor_dim: int) -> None:
         width = encoder_width + decoder_width

@@ -86,9 +86,8 @@ class SAB3R(nn.Module):
             self.language_linear = nn.Linear(config.language_bottleneck, config.features[0][1])
             return
         depth, heads = config.decoder_depth, config.decoder_heads
-        self.mask_token = nn.Parameter(
-            torch.zeros(1, 1, config.decoder_width)
-        )  # of pretraining; checkpoints have it
+        # Of pretraining, unused since; checkpoints have it.
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_width))
         self.decoder_embed = nn.Linear(width, config.decoder_width)
         self.dec_blocks = nn.ModuleList(DecoderBlock(config.decoder_width, heads) for _ in range(depth))
         self.dec_blocks2 = nn.ModuleList(DecoderBlock(config.decoder_width, heads) for _ in range(depth))
@@ -101,16 +100,10 @@ class SAB3R(nn.Module):
 
         Raises ConfigError on sides that do not fit.
         """
-        h, w = image.shape[-2:]
-        if (
-            image.ndim != 4
-            or image.shape[1] != 3
-            or h % self.config.multiple
-            or w % self.config.multiple
-            or not h * w
-        ):
+        (h, w), multiple = image.shape[-2:], self.config.multiple
+        if image.ndim != 4 or image.shape[1] != 3 or h % multiple or w % multiple or not h * w:
             raise ConfigError(
-                f"image of shape {tuple(image.shape)}: must be (B, 3, H, W), H and W multiples of {self.config.multiple}"
+                f"image of shape {tuple(image.shape)}: must be (B, 3, H, W), H and W multiples of {multiple}"
             )
         return h // PATCH, w // PATCH
 
@@ -151,10 +144,7 @@ class SAB3R(nn.Module):
         return hooks1, hooks2
 
     def forward_raw(self, image: Tensor) -> dict[str, Tensor]:
-        """The pyramid head's low-resolution outputs of one image each, for training:
-
-        see `PyramidHead.forward`.
-        """
+        """Low-resolution outputs of the monocular network, for training: see `PyramidHead.forward`."""
         rows, columns = grid = self.grid(image)
         taps = self.stem(image)
         near, deep = taps[16].float() / TAP_SPREAD[16], taps[32].float() / TAP_SPREAD[32]

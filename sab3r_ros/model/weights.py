@@ -116,7 +116,8 @@ def read_metadata(path: Path) -> dict[str, str]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error}); fetch or convert it again"
+            f"{path} is not a readable safetensors file ({error}); if it is a public checkpoint, convert it "
+            f"(sab3r weights convert {path}), else fetch it again"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
