@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from sab3r_ros.config import MapperConfig
 from sab3r_ros.geometry.sim3 import umeyama
@@ -14,18 +15,22 @@ from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.training.data import Shard, transform, unproject
 from sab3r_ros.types import Frame, MapSnapshot, Trajectory
 
-VOXEL_M = 0.03
+VOXEL_M = 0.04
+REACH_M = 0.25  # a mapped voxel belongs to the true thing within this distance
+PIXEL_STRIDE = 2  # each fourth pixel is enough for voxels of this size
+LEAST_VOXELS = 25  # smaller things are not asked for
 STRUCTURE = ("wall", "floor", "ceiling")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Thing:
-    """One piece of furniture as the frames show it. rows: voxels of the room's map that are it."""
+    """One piece of furniture as the frames show it. rows: voxels of the room's map that are it. center: (3,) metres, true."""
 
     caption: str
     name: str
     nyu40: str
     rows: np.ndarray
+    center: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,15 @@ class Pixels:
 
 
 def room_pixels(shard: Shard, a: int, b: int) -> Pixels:
-    """All pixels with depth of frames a..b."""
+    """Pixels with depth of frames a..b, on a coarse grid."""
     h, w = shard.size
     v, u = np.mgrid[:h, :w]
     uv = np.stack([u.ravel(), v.ravel()], 1)
+    chosen = ((u % PIXEL_STRIDE == 0) & (v % PIXEL_STRIDE == 0)).ravel()
     parts = []
     for k in range(a, b):
         z = np.asarray(shard.depths[k]).astype(float).ravel()
-        seen = np.flatnonzero(z > 0)
+        seen = np.flatnonzero(chosen & (z > 0))
         points = transform(shard.frames[k]["T_WC"], unproject(uv[seen], z[seen], shard.frames[k]["K"]))
         colors = np.asarray(shard.images[k]).reshape(-1, 3)[seen]
         parts.append(
@@ -106,10 +112,14 @@ def named_instances(shard: Shard, a: int, b: int) -> dict[int, tuple[str, str, s
     return found
 
 
-def things_of(instance: np.ndarray, names: dict[int, tuple[str, str, str]], least: int = 40) -> list[Thing]:
-    """Furniture with enough voxels to be asked for."""
-    rows = {i: np.flatnonzero(instance == i) for i in names}
-    return [Thing(*names[i], r) for i, r in rows.items() if len(r) >= least and names[i][1] not in STRUCTURE]
+def things_of(
+    instance: np.ndarray, names: dict[int, tuple[str, str, str]], points: np.ndarray, exact: np.ndarray
+) -> list[Thing]:
+    """Furniture with enough voxels to be asked for. points (M, 3), exact (M,): true voxels and their instances."""
+    rows = {i: np.flatnonzero(instance == i) for i in names if names[i][1] not in STRUCTURE}
+    return [
+        Thing(*names[i], r, points[exact == i].mean(0)) for i, r in rows.items() if len(r) >= LEAST_VOXELS
+    ]
 
 
 def camera_path(shard: Shard, a: int, b: int) -> Trajectory:
@@ -128,7 +138,7 @@ def caption_map(shard: Shard, a: int, b: int, text: TextEncoder) -> RoomMap:
     snapshot, instance = fused(
         pixels, table[np.where(known, pixels.instance, ids[0])], camera_path(shard, a, b)
     )
-    return RoomMap(snapshot, instance, things_of(instance, names), basis)
+    return RoomMap(snapshot, instance, things_of(instance, names, snapshot.points, instance), basis)
 
 
 def predicted_map(shard: Shard, a: int, b: int, model: FeatureModel) -> RoomMap:
@@ -143,16 +153,16 @@ def predicted_map(shard: Shard, a: int, b: int, model: FeatureModel) -> RoomMap:
         v, u = np.divmod(pixels.index[mine], w)
         features[mine] = f[v * f.shape[0] // h, u * f.shape[1] // w]
     snapshot, instance = fused(pixels, features, camera_path(shard, a, b))
-    return RoomMap(snapshot, instance, things_of(instance, names), model.feature_basis)
+    return RoomMap(
+        snapshot, instance, things_of(instance, names, snapshot.points, instance), model.feature_basis
+    )
 
 
 def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperConfig) -> RoomMap | None:
     """What the mapper makes of the images alone, brought into the room by its camera path; None if it maps too little.
 
-    A voxel is the thing whose true voxels are nearest, within two voxel edges.
+    A voxel is the thing whose true voxels are nearest, within REACH_M.
     """
-    from scipy.spatial import cKDTree
-
     mapper = IncrementalMapper(model, config)
     for k in range(a, b):
         mapper.add_keyframe(Frame(np.asarray(shard.images[k]), float(k), shard.frames[k]["K"]))
@@ -175,14 +185,14 @@ def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperCo
         snapshot.model_identity,
         snapshot.version,
     )
-    exact = caption_free_map(shard, a, b)
-    distance, nearest = cKDTree(exact[0]).query(points, distance_upper_bound=0.15)
-    instance = np.where(np.isfinite(distance), exact[1][np.minimum(nearest, len(exact[1]) - 1)], 0)
+    true_points, exact = exact_voxels(shard, a, b)
+    distance, nearest = cKDTree(true_points).query(points, distance_upper_bound=REACH_M)
+    instance = np.where(np.isfinite(distance), exact[np.minimum(nearest, len(exact) - 1)], 0)
     names = named_instances(shard, a, b)
-    return RoomMap(moved, instance, things_of(instance, names), model.feature_basis)
+    return RoomMap(moved, instance, things_of(instance, names, true_points, exact), model.feature_basis)
 
 
-def caption_free_map(shard: Shard, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+def exact_voxels(shard: Shard, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact voxel positions (N, 3) and instances (N,)."""
     pixels = room_pixels(shard, a, b)
     snapshot, instance = fused(pixels, np.zeros((len(pixels.points), 1)), camera_path(shard, a, b))
