@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from small_heads import small_heads  # noqa: F401
 
 from sab3r_ros.errors import ImageError
@@ -149,6 +151,20 @@ def test_a_pixel_and_its_intrinsics_move_together():
     )
     ray = np.linalg.solve(K_small, [u, v, 1])
     assert np.allclose(ray, np.linalg.solve(K, [151.5, 41.5, 1]), atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(48, 700), st.integers(48, 700), st.sampled_from([(256, 32), (512, 16)]))
+def test_any_image_fits_and_keeps_its_principal_ray(h, w, network_size):
+    """Sides are whole patches, no longer than asked; the image's centre stays the centre."""
+    assume(max(h, w) <= 4 * min(h, w))
+    long_side, multiple = network_size
+    centre = np.array([[float(max(h, w)), 0, (w - 1) / 2], [0, float(max(h, w)), (h - 1) / 2], [0, 0, 1]])
+    image, K = fit(np.zeros((h, w, 3), np.uint8), centre, long_side, multiple, square_to_4_3=True)
+    assert image.shape[0] % multiple == image.shape[1] % multiple == 0
+    assert max(image.shape) <= long_side and min(image.shape[:2]) >= multiple
+    assert abs(K[0, 2] - (image.shape[1] - 1) / 2) <= 0.5 and abs(K[1, 2] - (image.shape[0] - 1) / 2) <= 0.5
+    assert abs(K[0, 0] / long_side - 1) < 0.02 and abs(K[1, 1] / long_side - 1) < 0.02
 
 
 @pytest.mark.parametrize(
