@@ -174,11 +174,11 @@ def test_thirty_seconds_of_black_frames_leave_the_map_alone():
         rig.mapped()
         voxels = rig.status.points
         black = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        for n in range(300):  # 10 Hz by their stamps
-            rig.send(image_message(black, 300.0 + 0.1 * n))
-        rig.wait(lambda: rig.status.frames_received == 312 and not rig.status.frames_waiting)
+        for n in range(101):
+            rig.send(image_message(black, 300.0 + 0.3 * n))
+        rig.wait(lambda: rig.status.frames_received == 113 and not rig.status.frames_waiting)
         rig.hear("texture")
-        assert sum("texture" in line for line in rig.said) == 1  # said once, not 300 times
+        assert sum("texture" in line for line in rig.said) == 1  # said once, not 101 times
         assert rig.status.points == voxels and "texture" in rig.status.message
 
 
