@@ -56,6 +56,16 @@ def test_help_shows_every_command_with_examples(capsys):
     )
 
 
+def test_locate_by_a_point_and_by_a_picture(room, tmp_path, capsys):
+    assert main(["locate", str(room), "--point", "-1", "0", "0.6"]) == 0
+    assert "this looks like 'mug'; 0 more like it" in capsys.readouterr().out
+    assert main(["locate", str(room), "--point", "9", "9", "9"]) == 2
+    assert "point at a thing" in capsys.readouterr().err
+    assert main(["locate", str(room)]) == 2 and "--point or --image" in capsys.readouterr().err
+    assert main(["locate", str(room), "--image", str(tmp_path / "no.png")]) == 2
+    assert "cannot read a picture" in capsys.readouterr().err
+
+
 def test_locate_as_text_and_as_json(room):
     done = sab3r("locate", room, "a mug", "a couch", "--json")
     assert done.returncode == 0, done.stderr
@@ -63,7 +73,7 @@ def test_locate_as_text_and_as_json(room):
     mug, couch = answers["a mug"]["objects"][0], answers["a couch"]["objects"][0]
     assert np.allclose(mug["centroid"], [-1, 0, 0.5], atol=0.06) and 0 <= mug["score"] <= 1
     assert np.allclose(couch["box"]["size"], [1.55, 0.55, 0.55], atol=0.06)
-    assert set(couch) == {"label", "score", "centroid", "box", "voxels"}
+    assert set(couch) == {"id", "label", "score", "centroid", "box", "voxels"}
     done = sab3r("locate", room, "a mug")
     assert "1 object found for 'mug'" in done.stdout and " 1. score" in done.stdout
 

@@ -6,14 +6,26 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-from sab3r_ros.config import LocateConfig
+import numpy as np
+
+from sab3r_ros.config import LocateConfig, NodeConfig
+from sab3r_ros.errors import ImageError, QueryError
 from sab3r_ros.types import LocateAnswer
+
+if TYPE_CHECKING:
+    from sab3r_ros.mapping.map_file import SavedMap
 
 EXAMPLES = """examples:
   sab3r locate room.sab3r "a black office chair"
   sab3r locate room.sab3r "a mug" "a keyboard" --json
   sab3r locate room.sab3r "a sofa" --distractor "an armchair" --min-score 0.3
+  sab3r locate room.sab3r "the lamp on the desk" "the smallest chair"
+  sab3r locate room.sab3r --point 1.2 0.3 0.8         what is there, and where else?
+  sab3r locate room.sab3r --image my_mug.jpg          what looks like this picture?
 
 Exit status: 0 if every query found something, 1 if one did not."""
 
@@ -27,7 +39,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("map", help="a .sab3r file")
-    parser.add_argument("queries", nargs="+", metavar="QUERY", help="what to look for, in words")
+    parser.add_argument("queries", nargs="*", metavar="QUERY", help="what to look for, in words")
+    parser.add_argument(
+        "--point",
+        nargs=3,
+        type=float,
+        metavar=("X", "Y", "Z"),
+        help="a point of the map, metres: what is there?",
+    )
+    parser.add_argument("--image", metavar="FILE", help="a picture of the thing to look for")
+    parser.add_argument(
+        "--model",
+        default=NodeConfig().model,
+        help="for --image: the network that made the map; default %(default)s",
+    )
     parser.add_argument(
         "--distractor", action="append", default=[], metavar="WORDS", help="what is not meant; repeat"
     )
@@ -40,18 +65,27 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises MapFileError and QueryError."""
+    """Raises MapFileError, QueryError, and for --image ImageError and CheckpointError."""
     from sab3r_ros.mapping.map_file import load_map
     from sab3r_ros.querying.locate import locator_of
 
+    if not (args.queries or args.point or args.image):
+        raise QueryError("nothing was asked: say what to look for, or give --point or --image")
     saved = load_map(args.map)
-    locator = locator_of(saved)
+    locator, snapshot = locator_of(saved), saved.snapshot
+    limits = (args.min_score, args.max_objects)
+    asks: dict[str, Callable[[], LocateAnswer]] = {
+        query: partial(locator.locate, snapshot, query, args.distractor, *limits) for query in args.queries
+    }
+    if args.point:
+        name = "({:g}, {:g}, {:g})".format(*args.point)
+        asks[name] = partial(locator.at_point, snapshot, np.array(args.point), args.max_objects)
+    if args.image:
+        asks[args.image] = partial(locator.like, snapshot, vector_of(args, saved), args.image, *limits)
     answers, latency_ms = {}, {}
-    for query in args.queries:
+    for query, ask in asks.items():
         start = time.perf_counter()
-        answers[query] = locator.locate(
-            saved.snapshot, query, args.distractor, args.min_score, args.max_objects
-        )
+        answers[query] = ask()
         latency_ms[query] = 1e3 * (time.perf_counter() - start)
     if args.json:
         rows = {query: as_json(answer, latency_ms[query]) for query, answer in answers.items()}
@@ -59,6 +93,24 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write("".join(as_text(query, answer) for query, answer in answers.items()))
     return 0 if all(answer.success for answer in answers.values()) else 1
+
+
+def vector_of(args: argparse.Namespace, saved: SavedMap) -> np.ndarray:
+    """The language vector of the picture. Raises ImageError, CheckpointError, QueryError."""
+    import cv2
+
+    from sab3r_ros.model.feature_model import load_model
+    from sab3r_ros.querying.pictures import image_vector
+
+    image = cv2.imread(args.image, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f"cannot read a picture from {args.image}: give a JPEG or PNG file")
+    model = load_model(args.model)
+    if model.identity != saved.model_identity:
+        raise QueryError(
+            f"the map is of model {saved.model_identity}, --model {args.model} is {model.identity}: name the map's own"
+        )
+    return image_vector(model, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def as_text(query: str, answer: LocateAnswer) -> str:
@@ -83,6 +135,7 @@ def as_json(answer: LocateAnswer, latency_ms: float) -> dict:
         "latency_ms": round(latency_ms, 2),
         "objects": [
             {
+                "id": o.id,
                 "label": o.label,
                 "score": round(o.score, 4),
                 "centroid": [round(float(v), 4) for v in o.centroid],
