@@ -96,7 +96,7 @@ class MapperConfig(Checked):
 class LocateConfig(Checked):
     """How a text query becomes objects."""
 
-    min_score: float = option(0.5, "objects that score less are not returned", 0.0, 1.0)
+    min_score: float = option(0.3, "objects that score less are not returned", 0.0, 1.0)
     max_objects: int = option(10, "most objects in an answer", 1, 1000)
     max_query_length: int = option(1000, "longest query, characters", 1, 100_000)
     temperature: float = option(
@@ -106,9 +106,9 @@ class LocateConfig(Checked):
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
     )
     score_slope: float = option(1.0, "of the logistic curve from the softmax's share to the score", 0.01, 100.0)
-    score_offset: float = option(2.2, "of that curve: the score's logit at a share of one half", -100.0, 100.0)
-    voxel_share: float = option(0.5, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0)
-    join_m: float = option(0.15, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0)
+    score_offset: float = option(1.0, "of that curve: the score's logit at a share of one half", -100.0, 100.0)
+    voxel_share: float = option(0.25, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0)
+    join_m: float = option(0.1, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0)
     min_voxels: int = option(20, "smallest object, voxels", 1, 100_000)
     min_part: float = option(0.15, "smallest object, as a part of the answer's largest", 0.0, 1.0)
     top_share: float = option(

@@ -109,7 +109,7 @@ def test_an_absent_thing_names_the_nearest_miss(room, locator):
     assert (
         "no 'mug' found" in answer.message
         and "Nearest" in answer.message
-        and "under the 0.50" in answer.message
+        and "under the 0.30" in answer.message
     )
 
 
