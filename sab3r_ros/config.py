@@ -105,12 +105,23 @@ class LocateConfig(Checked):
     synonym_cosine: float = option(
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
     )
-    score_slope: float = option(1.0, "of the logistic curve from the softmax's share to the score", 0.01, 100.0)
-    score_offset: float = option(1.0, "of that curve: the score's logit at a share of one half", -100.0, 100.0)
-    voxel_share: float = option(0.25, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0)
-    join_m: float = option(0.1, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0)
+    score_slope: float = option(
+        1.0, "of the logistic curve from the softmax's share to the score", 0.01, 100.0
+    )
+    score_offset: float = option(
+        1.0, "of that curve: the score's logit at a share of one half", -100.0, 100.0
+    )
+    voxel_share: float = option(
+        0.25, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0
+    )
+    join_m: float = option(
+        0.1, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0
+    )
     min_voxels: int = option(20, "smallest object, voxels", 1, 100_000)
-    min_part: float = option(0.15, "smallest object, as a part of the answer's largest", 0.0, 1.0)
+    min_part: float = option(
+        0.15, "smallest object near a larger one, as a part of that one's voxels", 0.0, 1.0
+    )
+    crumb_reach_m: float = option(0.5, "how near to a larger object that counts, metres", 0.0, 100.0)
     top_share: float = option(
         0.5, "share of an object's voxels, best first, that its score is the mean of", 0.0, 1.0
     )
@@ -120,22 +131,43 @@ class LocateConfig(Checked):
 class NodeConfig(Checked):
     """How the node meets ROS (ros/node.py)."""
 
-    model: str = option("mini", "'mini' (embedded), 'sab3r' or 'mast3r' (fetched before), or the path of a checkpoint")
+    model: str = option(
+        "mini", "'mini' (embedded), 'sab3r' or 'mast3r' (fetched before), or the path of a checkpoint"
+    )
     device: str = option("auto", "'auto', 'cpu', 'cuda', 'cuda:1': where the network runs")
-    compressed: bool = option(False, "subscribe to image/compressed (sensor_msgs/CompressedImage) instead of image")
-    image_reliability: str = option("best_effort", "QoS of the image subscription: 'best_effort' or 'reliable'")
+    compressed: bool = option(
+        False, "subscribe to image/compressed (sensor_msgs/CompressedImage) instead of image"
+    )
+    image_reliability: str = option(
+        "best_effort", "QoS of the image subscription: 'best_effort' or 'reliable'"
+    )
     image_depth: int = option(5, "QoS history depth of the image subscription, messages", 1, 1000)
-    queue_length: int = option(30, "images that may wait for the mapper; beyond it the oldest is dropped", 1, 10_000)
+    queue_length: int = option(
+        30, "images that may wait for the mapper; beyond it the oldest is dropped", 1, 10_000
+    )
     map_frame: str = option("map", "frame of the map: x forward, y left, z up from the first camera")
-    camera_frame: str = option("", "child frame of the TF; empty = the images' frame_id, or 'camera' where that is empty")
-    publish_tf: bool = option(True, "publish TF map_frame → camera_frame; turn off where another node owns the camera's pose")
-    publish_period_s: float = option(2.0, "least time between two publications of the whole map, seconds", 0.05, 3600.0)
+    camera_frame: str = option(
+        "", "child frame of the TF; empty = the images' frame_id, or 'camera' where that is empty"
+    )
+    publish_tf: bool = option(
+        True, "publish TF map_frame → camera_frame; turn off where another node owns the camera's pose"
+    )
+    publish_period_s: float = option(
+        2.0, "least time between two publications of the whole map, seconds", 0.05, 3600.0
+    )
     status_period_s: float = option(1.0, "time between two MapStatus messages, seconds", 0.05, 3600.0)
     flush_after_s: float = option(
-        2.0, "keyframes that wait for a full window are mapped after so long without an image, seconds", 0.1, 3600.0
+        2.0,
+        "keyframes that wait for a full window are mapped after so long without an image, seconds",
+        0.1,
+        3600.0,
     )
-    silence_s: float = option(4.0, "time without an image after which the log says what is waited for, seconds", 0.5, 3600.0)
-    map_path: str = option("", "map file that is loaded at start if it exists, and written at exit; empty = none")
+    silence_s: float = option(
+        4.0, "time without an image after which the log says what is waited for, seconds", 0.5, 3600.0
+    )
+    map_path: str = option(
+        "", "map file that is loaded at start if it exists, and written at exit; empty = none"
+    )
 
 
 @dataclass(frozen=True)

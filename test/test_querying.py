@@ -13,7 +13,7 @@ from small_maps import ToyText, box_points, snapshot_of
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.querying.locate import Locator
-from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box
+from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box, without_crumbs
 from sab3r_ros.querying.score import Scorer
 
 BASIS = (
@@ -184,3 +184,17 @@ def test_top_mean_by_hand():
     assert top_mean(np.array([0.0, 1.0, 0.5, 0.9]), np.array([1.0, 3.0, 1.0, 1.0]), 0.5) == pytest.approx(
         (3 + 0.9) / 4
     )
+
+
+def test_crumbs_near_a_larger_part_go_and_small_things_elsewhere_stay():
+    big, crumb, lamp = (
+        box_points((0, 0, 0), (1, 1, 0.5)),
+        box_points((0.8, 0, 0), (0.2, 0.2, 0.2)),
+        box_points((3, 0, 0), (0.2, 0.2, 0.2)),
+    )
+    points = np.concatenate([crumb, big, lamp, lamp[:3] + 5])
+    ends = np.cumsum([len(crumb), len(big), len(lamp), 3])
+    parts = np.split(np.arange(len(points)), ends[:-1])
+    kept = without_crumbs(parts, points, 20, 0.15, 0.5)
+    assert [len(p) for p in kept] == [len(big), len(lamp)]
+    assert without_crumbs([np.arange(0)], points, 20, 0.15, 0.5) == []

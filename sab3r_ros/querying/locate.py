@@ -14,7 +14,7 @@ from sab3r_ros.querying.language import Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower
-from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box
+from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.score import PhraseSet, Scorer
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
@@ -186,8 +186,9 @@ class Locator:
         pieces = connected_pieces(snapshot.points[likely], max(self.config.join_m, snapshot.voxel_size_m))
         order = np.argsort(pieces, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
-        least = max(self.config.min_voxels, self.config.min_part * max(map(len, parts)))
-        objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts if len(p) >= least]
+        c, points = self.config, snapshot.points[likely]
+        parts = without_crumbs(parts, points, c.min_voxels, c.min_part, c.crumb_reach_m)
+        objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts]
         return Search(phrases, rough, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
 
     def _object(

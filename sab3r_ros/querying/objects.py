@@ -49,6 +49,27 @@ def connected_pieces(points: np.ndarray, cell_m: float) -> np.ndarray:
     return connected_components(graph, directed=False)[1][inverse.ravel()].astype(np.int32)
 
 
+def without_crumbs(
+    parts: list[np.ndarray], points: np.ndarray, least: int, min_part: float, reach_m: float
+) -> list[np.ndarray]:
+    """Parts (rows of points (N, 3)) that are things: at least `least` points, and no crumbs.
+
+    A crumb has fewer points than min_part of a larger part, and lies within reach_m of it, as boxes along the axes: a
+    piece that something in front has cut off, or an edge of another thing.
+    """
+    large = sorted((p for p in parts if len(p) >= least), key=len, reverse=True)
+    lows, highs = [points[p].min(0) for p in large], [points[p].max(0) for p in large]
+    kept: list[int] = []
+    for k, part in enumerate(large):
+        gaps = [np.maximum(0, np.maximum(lows[j] - highs[k], lows[k] - highs[j])).max() for j in kept]
+        near = (
+            len(part) < min_part * len(large[j]) and gap <= reach_m for j, gap in zip(kept, gaps, strict=True)
+        )
+        if not any(near):
+            kept.append(k)
+    return [large[k] for k in kept]
+
+
 def upright_box(points: np.ndarray) -> Box:
     """The box of smallest ground area around (N, 3) points, without the outermost BOX_TRIM at each end of
     each axis.
