@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import array
+import sys
 import time
 from pathlib import Path
 
 import cv2
 import rclpy
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -35,7 +37,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     messages = [message(f) for f in sorted(args.folder.iterdir()) if f.suffix in (".jpg", ".png")]
     rclpy.init()
     node = rclpy.create_node("camera")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
 
 from sab3r_ros.msg import LocatedObject, MapStatus
 from sab3r_ros.srv import Locate, SaveMap
@@ -93,7 +95,7 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("queries", nargs="+")
-    args = parser.parse_args()
+    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init()
     node = DemoClient()
     busy = node.ask_until_settled(args.queries[0])
