@@ -115,7 +115,10 @@ class LocateConfig(Checked):
         0.25, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0
     )
     join_m: float = option(
-        0.1, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0
+        0.2, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0
+    )
+    split_m: float = option(
+        0.06, "things side by side come apart where cells of this edge leave gaps, metres", 0.001, 10.0
     )
     min_voxels: int = option(20, "smallest object, voxels", 1, 100_000)
     min_part: float = option(

@@ -14,9 +14,10 @@ from sab3r_ros.querying.language import Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower
-from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box, without_crumbs
+from sab3r_ros.querying.objects import point_on, top_mean, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.score import PhraseSet, Scorer
+from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
@@ -183,10 +184,10 @@ class Locator:
         likely = np.flatnonzero(rough >= ROUGH_MARGIN * least_share)
         share = self.scorer.share(snapshot.features[likely], phrases)
         likely, share = likely[share >= least_share], share[share >= least_share]
-        pieces = connected_pieces(snapshot.points[likely], max(self.config.join_m, snapshot.voxel_size_m))
+        c, points, voxel = self.config, snapshot.points[likely], snapshot.voxel_size_m
+        pieces = separate(points, max(c.join_m, voxel), max(c.split_m, 2 * voxel))
         order = np.argsort(pieces, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
-        c, points = self.config, snapshot.points[likely]
         parts = without_crumbs(parts, points, c.min_voxels, c.min_part, c.crumb_reach_m)
         objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts]
         return Search(phrases, rough, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
