@@ -112,9 +112,10 @@ class Rig:
         return self
 
     def __exit__(self, *_) -> None:
-        for executor in self.executors:
-            executor.shutdown(timeout_sec=2.0)
         self.node.close()
+        for executor in self.executors:
+            executor.shutdown()
+        self.node.destroy_node()
         self.peer.destroy_node()
         rclpy.shutdown(context=self.context)
 

@@ -196,9 +196,10 @@ class MapperNode(Node):
         """Go on with another map. The window that the old one has in hand is finished there and forgotten with it."""
         self.worker.clear()
         self.mapper = mapper
+        self.map_services.map_replaced()
 
     def close(self) -> None:
-        """End cleanly: keep the map where `map_path` says so, and finish the window in hand."""
+        """Before `destroy_node`: keep the map where `map_path` says so, and finish the window in hand."""
         self.worker.stop()
         finished = self.worker.join(EXIT_PATIENCE_S)
         if self.config.map_path and self.mapper.status().keyframes:
@@ -208,7 +209,6 @@ class MapperNode(Node):
                 self.get_logger().error(f"the map is lost: {error}")
         if not finished:
             self.worker.join(60.0)  # the network must not be torn down while it computes
-        self.destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:
@@ -236,8 +236,9 @@ def main(args: list[str] | None = None) -> int:
             break
         except Exception:
             node.core_log.exception("going on after an error in a callback")
-    executor.shutdown(timeout_sec=1.0)
     node.close()
+    executor.shutdown()
+    node.destroy_node()
     rclpy.try_shutdown()
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
@@ -14,6 +14,7 @@ from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.ros import conversions
+from sab3r_ros.ros.questions import Questions
 from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap
 from sab3r_ros.types import LocateAnswer
 
@@ -29,6 +30,7 @@ class Services:
     def __init__(self, node: MapperNode, locator: Locator | None) -> None:
         self.node, self.locator, self.log = node, locator, node.get_logger()
         self._asked = -math.inf
+        self.questions = Questions(node, locator) if locator is not None else None
         queries, files = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         node.create_service(Locate, "locate", self.on_locate, callback_group=queries)
         node.create_service(SaveMap, "save_map", self.on_save, callback_group=files)
@@ -39,6 +41,13 @@ class Services:
         """In the worker's thread: while people ask, what queries share is computed before the next one comes."""
         if self.locator is not None and time.monotonic() - self._asked < ASKED_LATELY_S:
             self.locator.prepare(mapper.snapshot())
+        if self.questions is not None:
+            self.questions.map_changed(mapper)
+
+    def map_replaced(self) -> None:
+        """Things found in the old map are forgotten."""
+        if self.questions is not None:
+            self.questions.map_replaced()
 
     def on_locate(self, request: Locate.Request, response: Locate.Response) -> Locate.Response:
         mapper = self.node.mapper
@@ -67,13 +76,11 @@ class Services:
 
     def on_save(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
         done, problem = self._guarded(lambda: self.save(self._path(request.path)))
-        response.success, response.message = not problem, done or problem
-        return response
+        return self._answered(response, done, problem)
 
     def on_load(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
         done, problem = self._guarded(lambda: self.load(self._path(request.path)))
-        response.success, response.message = not problem, done or problem
-        return response
+        return self._answered(response, done, problem)
 
     def on_reset(self, request: ResetMap.Request, response: ResetMap.Response) -> ResetMap.Response:
         keyframes = self.node.mapper.status().keyframes
@@ -104,6 +111,12 @@ class Services:
         self.node.replace_mapper(mapper)
         return self._said(f"loaded {size_of(mapper)} from {path}")
 
+    def _answered(self, response: Any, done: str | None, problem: str) -> Any:
+        if problem:
+            self.log.warning(problem)
+        response.success, response.message = not problem, done or problem
+        return response
+
     def _path(self, path: str) -> str:
         path = path or self.node.config.map_path
         if not path:
@@ -121,7 +134,6 @@ class Services:
         try:
             return work(), ""
         except Sab3rError as error:
-            self.log.warning(str(error))
             return None, str(error)
         except Exception as error:
             self.node.core_log.exception("a service failed")
