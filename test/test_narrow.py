@@ -117,14 +117,19 @@ def test_something_like_a_vector_is_found(room, locator):
 def test_a_standing_query_reports_each_thing_once(room, locator):
     told = []
     standing = StandingQueries(locator)
-    standing.add("lamp", lambda query, objects: told.append((query, len(objects))))
+    standing.add("lamp", lambda query, objects, _: told.append((query, len(objects))))
     few = np.flatnonzero(room.points[:, 0] > -0.5)  # only the table lamp is in the map yet
     part = {n: getattr(room, n)[few] for n in ("points", "colors", "features", "confidence", "hits")}
     assert standing.update(replace(room, **part, version=1)) == 1
     assert standing.update(replace(room, **part, version=1)) == 0
     assert standing.update(replace(room, version=2)) == 1 and standing.update(replace(room, version=3)) == 0
     assert told == [("lamp", 1), ("lamp", 1)]
+    standing.start_anew()
+    assert standing.update(replace(room, version=3)) == 2
     standing.remove("lamp")
+    assert not standing
+    with pytest.raises(QueryError, match="empty"):
+        standing.add(" ", print)
     assert standing.update(replace(room, version=4)) == 0
 
 

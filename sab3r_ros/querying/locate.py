@@ -65,7 +65,7 @@ class Locator:
         Raises QueryError if the query is empty or too long, or the map empty or without language features.
         """
         threshold, most = self._limits(snapshot, min_score, max_objects)
-        request = self._understood(query)
+        request = self.understood(query)
 
         def find(name: str) -> list[LocatedObject]:
             search = self._search(snapshot, self.scorer.phrases(name), name, threshold)
@@ -155,8 +155,8 @@ class Locator:
             )
         return threshold, most
 
-    def _understood(self, query: str) -> Request:
-        """Raises QueryError if the query is empty or too long."""
+    def understood(self, query: str) -> Request:
+        """What a query asks for. Raises QueryError if the query is empty or too long."""
         if len(query) > self.config.max_query_length:
             raise QueryError(
                 f"the query has {len(query)} characters, at most {self.config.max_query_length} are allowed: "

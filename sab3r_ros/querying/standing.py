@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.types import LocatedObject, MapSnapshot
 
+# What is called with the query, its new objects, and the map that their indices point into.
+Report = Callable[[str, tuple[LocatedObject, ...], MapSnapshot], None]
+
 
 @dataclass
 class StandingQuery:
     """A query that waits. told: ids of the things already reported."""
 
     query: str
-    report: Callable[[str, tuple[LocatedObject, ...]], None]
+    report: Report
     told: set[int] = field(default_factory=set)
 
 
@@ -26,10 +29,17 @@ class StandingQueries:
         self.locator = locator
         self._queries: dict[str, StandingQuery] = {}
         self._version = -1
-        self._lock = threading.Lock()
+        self._lock, self._updating = threading.Lock(), threading.Lock()
 
-    def add(self, query: str, report: Callable[[str, tuple[LocatedObject, ...]], None]) -> None:
-        """Ask from now on. `report(query, new_objects)` is called from `update`; a query asked again starts anew."""
+    def __bool__(self) -> bool:
+        return bool(self._queries)
+
+    def add(self, query: str, report: Report) -> None:
+        """Ask from now on; `report` is called from `update`. A query asked again starts anew.
+
+        Raises QueryError if it is empty or too long.
+        """
+        self.locator.understood(query)
         with self._lock:
             self._queries[query] = StandingQuery(query, report)
             self._version = -1
@@ -39,8 +49,24 @@ class StandingQueries:
         with self._lock:
             self._queries.pop(query, None)
 
+    def clear(self) -> None:
+        """Stop asking anything."""
+        with self._lock:
+            self._queries.clear()
+
+    def start_anew(self) -> None:
+        """Another map: everything is news again."""
+        with self._lock:
+            self._version = -1
+            for standing in self._queries.values():
+                standing.told.clear()
+
     def update(self, snapshot: MapSnapshot) -> int:
         """Look at a new version of the map. Returns how many things were reported; an unchanged or empty map costs nothing."""
+        with self._updating:  # two maps at a time would report the same thing twice
+            return self._update(snapshot)
+
+    def _update(self, snapshot: MapSnapshot) -> int:
         with self._lock:
             if snapshot.version == self._version or len(snapshot.points) == 0:
                 return 0
@@ -52,6 +78,6 @@ class StandingQueries:
             new = tuple(o for o in answer.objects if o.id not in standing.told)
             standing.told.update(o.id for o in new)
             if new:
-                standing.report(standing.query, new)
+                standing.report(standing.query, new, snapshot)
                 count += len(new)
         return count
