@@ -1,15 +1,20 @@
-"""What a run is worth: each figure beside the baseline that a dead network would reach."""
+"""What a run is worth: each figure beside the baseline that a dead network would reach.
+
+python -m sab3r_ros.training.validation mini build/rooms/test-0    a checkpoint's figures on shards
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sab3r_ros.training.data import Shard, View, correspondences, halve_depth, make_batch
+from sab3r_ros.training.data import Shard, View, Vocabulary, correspondences, halve_depth, make_batch
 
 NOT_A_CLASS = {"otherprop", "otherstructure", "otherfurniture", "unknown", ""}
 
@@ -93,3 +98,48 @@ def validate(
         out["majority"] = float(truth.max() / truth.sum())
         out["class_accuracy"] = float((hit / np.maximum(truth, 1))[present].mean())
     return out
+
+
+ROWS = {  # figure → what it is called, its unit's factor and name
+    "abs_rel": ("depth AbsRel, median-scaled", 100, "%"),
+    "abs_rel_constant": ("  the same for a constant depth", 100, "%"),
+    "delta": ("depth within a factor of 1.25", 100, "%"),
+    "focal_error": ("focal length error", 100, "%"),
+    "match_3px": ("reciprocal matches within 3 px of truth", 100, "%"),
+    "match_share": ("share of covisible pixels matched", 100, "%"),
+    "miou": ("text segmentation mIoU over NYU40 classes", 100, "%"),
+    "class_accuracy": ("  mean class accuracy", 100, "%"),
+    "accuracy": ("  pixel accuracy", 100, "%"),
+    "majority": ("  pixel accuracy of the commonest class", 100, "%"),
+}
+
+
+def main() -> None:
+    from sab3r_ros.model.feature_model import checkpoint_path
+    from sab3r_ros.model.weights import load_checkpoint
+    from sab3r_ros.querying.text import load_text_encoder
+    from sab3r_ros.training.captions import CaptionVectors
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="'mini' or the path of an embedded-size checkpoint")
+    parser.add_argument("shards", nargs="+", type=Path)
+    parser.add_argument("--pairs", type=int, default=120)
+    parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
+    args = parser.parse_args()
+    model, text = (
+        load_checkpoint(checkpoint_path(args.checkpoint)).float().eval(),
+        load_text_encoder("minilm-l6-v2"),
+    )
+    for folder in args.shards:
+        shard = Shard(folder, Vocabulary(), tuple(args.size))
+        figures = validate(model, shard, CaptionVectors(shard.vocabulary, text).classes(), args.pairs)
+        print(f"\n{folder.name}: {args.pairs} pairs of {len(shard.frames)} frames")
+        for key, (name, factor, unit) in ROWS.items():
+            if key in figures:
+                print(f"  {name:<46} {factor * figures[key]:6.1f} {unit}")
+
+
+if __name__ == "__main__":
+    main()
