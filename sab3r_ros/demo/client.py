@@ -66,9 +66,11 @@ class DemoClient(Node):
             now = (status.frames_received, status.frames_waiting, status.keyframes, status.keyframes_waiting)
             if now != seen:
                 seen, since = now, time.monotonic()
-            if time.monotonic() - since > QUIET_S:
+            quiet = time.monotonic() - since
+            done = not status.frames_waiting and (not status.keyframes_waiting or quiet > 4 * QUIET_S)
+            if done and quiet > QUIET_S:
                 return latencies
-            if time.monotonic() - since < 1.0:
+            if not done:
                 latencies.append(self.call(Locate, "locate", query=query)[1])
                 time.sleep(0.3)
         raise TimeoutError(f"the map did not settle within {TIMEOUT_S:.0f} s: does the camera run?")
