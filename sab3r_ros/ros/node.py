@@ -216,8 +216,6 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(
         args=args, signal_handler_options=SignalHandlerOptions.NO
     )  # ours, for the map is saved before rclpy goes
-    # A query that meets a busy worker asks for the interpreter some dozens of times: let it have it in 0.5 ms, not in 5.
-    sys.setswitchinterval(5e-4)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
