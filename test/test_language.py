@@ -15,6 +15,7 @@ from sab3r_ros.querying.relations import (
     inside_degree,
     near_degree,
     on_degree,
+    seen_degree,
     under_degree,
 )
 
@@ -30,6 +31,8 @@ from sab3r_ros.querying.relations import (
         ("the bin standing next to the desk by the window", "bin", "", "near", ("desk",)),
         ("the plant between the sofa and the door", "plant", "", "between", ("sofa", "door")),
         ("dark brown tables", "table", "brown", "", ()),
+        ("the keyboard in front of the monitor", "keyboard", "", "front", ("monitor",)),
+        ("the lamp to the left of the bed", "lamp", "", "left", ("bed",)),
         ("an orange", "orange", "", "", ()),
         ("an orange ball under the bed", "ball", "orange", "under", ("bed",)),
         ("show me the chairs in the room", "chair", "", "", ()),
@@ -98,6 +101,18 @@ def test_inside_near_and_between():
     assert near_degree(a, b) == 0 and near_degree(a, a + np.float32([0.5, 0, 0])) == 1
     assert between_degree(box_points((1.5, 0.1, 0), (0.2, 0.2, 0.2)), a, b) > 0.9
     assert between_degree(box_points((-1.5, 0, 0), (0.2, 0.2, 0.2)), a, b) == 0
+
+
+def test_sides_are_those_of_the_viewer():
+    eye, table = np.array([0.0, 0, 1]), box_points((3, 0, 0.4), (0.8, 0.8, 0.8))
+    around = {"front": (2, 0), "behind": (4, 0), "left": (3, 1), "right": (3, -1)}
+    for side in around:
+        best = max(
+            around,
+            key=lambda n: seen_degree(side, box_points((*around[n], 0.3), (0.4, 0.4, 0.6)), table, eye),
+        )
+        assert best == side
+    assert seen_degree("left", box_points((3, 5, 0.3), (0.4, 0.4, 0.6)), table, eye) == 0  # too far
 
 
 def test_the_gap_agrees_with_brute_force():

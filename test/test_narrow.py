@@ -54,6 +54,7 @@ def locator():
         ("the tallest lamp", "floor lamp"),
         ("the lamp on the floor", "floor lamp"),
         ("the chair next to the table", "black"),
+        ("the chair behind the table", "black"),
         ("the chair closest to the sofa lamp", None),
         ("the chair farthest from the table", None),
     ],

@@ -66,6 +66,10 @@ RELATIONS = {
     "under": ("underneath", "under", "below", "beneath"),
     "above": ("above", "over"),
     "near": ("next to", "close to", "beside", "alongside", "adjacent to", "near to", "near", "by", "at"),
+    "front": ("in front of",),
+    "behind": ("behind", "in back of"),
+    "left": ("to the left of", "on the left of", "left of"),
+    "right": ("to the right of", "on the right of", "right of"),
     "on": ("on top of", "on", "upon", "atop"),
     "in": ("inside of", "inside", "within", "in"),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from sab3r_ros.querying.colors import color_degree, room_white, said_colors, seen_colors
 from sab3r_ros.querying.language import COLORS, Request
 from sab3r_ros.querying.objects import point_on, upright_box
-from sab3r_ros.querying.relations import DEGREES, between_degree, gap
+from sab3r_ros.querying.relations import DEGREES, SIDES, between_degree, gap, seen_degree
 from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.types import LocatedObject, MapSnapshot
 
@@ -100,8 +100,6 @@ class Narrower:
             lost = f"no '{missing[0]}' was found" if missing else "'between' needs two things"
             self.notes.append(f"{lost}, so '{request.place}' was left out")
             return objects
-        if not objects:
-            return objects
         points = [self.snapshot.points[o.indices] for o in objects]
         if request.relation in ("nearest", "farthest"):
             gaps = [min(gap(p, a) for a in anchors[0]) for p in points]
@@ -109,6 +107,10 @@ class Narrower:
             return [objects[pick]]
         if request.relation == "between":
             degrees = [max(between_degree(p, a, b) for a in anchors[0] for b in anchors[1]) for p in points]
+        elif request.relation in SIDES:
+            eye = self.snapshot.trajectory.T_WC[:, :3, 3].mean(0)
+            degrees = [max(seen_degree(request.relation, p, a, eye) for a in anchors[0]) for p in points]
+            self.notes.append(f"'{request.place}' as seen from the middle of the camera's path")
         else:
             degrees = [max(DEGREES[request.relation](p, a) for a in anchors[0]) for p in points]
         if max(degrees) < 0.5:

@@ -26,10 +26,15 @@ def gap(a: np.ndarray, b: np.ndarray) -> float:
 
 def on_degree(thing: np.ndarray, anchor: np.ndarray) -> float:
     """Touching, and not from below: the thing's middle lies above the part of the anchor that is nearest to it."""
+    reach = 3 * CONTACT_M
+    around = ((anchor >= thing.min(0) - reach) & (anchor <= thing.max(0) + reach)).all(1)
+    if not around.any():
+        return 0.0
+    anchor = anchor[around]
     distance, nearest = cKDTree(anchor).query(thing)
     touching = anchor[nearest[distance <= distance.min() + CONTACT_M / 2]]
     higher = float(np.median(thing[:, 2]) - touching[:, 2].min())
-    return falling(float(distance.min()), CONTACT_M, 3 * CONTACT_M) * falling(-higher, 0.02, 0.15)
+    return falling(float(distance.min()), CONTACT_M, reach) * falling(-higher, 0.02, 0.15)
 
 
 def overlap(thing: np.ndarray, anchor: np.ndarray) -> float:
@@ -70,6 +75,17 @@ def between_degree(thing: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     return falling(detour / max(direct, 0.1), 0.1, 0.6)
 
 
+def seen_degree(side: str, thing: np.ndarray, anchor: np.ndarray, eye: np.ndarray) -> float:
+    """side: "front", "behind", "left" or "right" of the anchor, near it, as seen from a point `eye` (3,)."""
+    ahead = (anchor.mean(0) - eye)[:2]
+    ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-6)
+    left = np.array([-ahead[1], ahead[0]])
+    toward = {"front": -ahead, "behind": ahead, "left": left, "right": -left}[side]
+    offset = (thing.mean(0) - anchor.mean(0))[:2]
+    angle = float(np.arccos(np.clip(toward @ offset / max(float(np.linalg.norm(offset)), 1e-6), -1, 1)))
+    return falling(angle, np.pi / 4, np.pi / 2) * near_degree(thing, anchor)
+
+
 DEGREES = {
     "on": on_degree,
     "above": above_degree,
@@ -77,3 +93,4 @@ DEGREES = {
     "in": lambda thing, anchor: max(inside_degree(thing, anchor), on_degree(thing, anchor)),
     "near": near_degree,
 }
+SIDES = ("front", "behind", "left", "right")
