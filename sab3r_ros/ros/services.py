@@ -16,7 +16,7 @@ from sab3r_ros.querying.locate import Locator
 from sab3r_ros.ros import conversions
 from sab3r_ros.ros.questions import Questions
 from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap
-from sab3r_ros.types import LocateAnswer
+from sab3r_ros.types import LocateAnswer, MapSnapshot
 
 if TYPE_CHECKING:
     from sab3r_ros.ros.node import MapperNode
@@ -30,6 +30,7 @@ class Services:
     def __init__(self, node: MapperNode, locator: Locator | None) -> None:
         self.node, self.locator, self.log = node, locator, node.get_logger()
         self._asked = -math.inf
+        self._ready: tuple[IncrementalMapper, MapSnapshot] | None = None
         self.questions = Questions(node, locator) if locator is not None else None
         queries, files = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         node.create_service(Locate, "locate", self.on_locate, callback_group=queries)
@@ -38,9 +39,12 @@ class Services:
         node.create_service(ResetMap, "reset_map", self.on_reset, callback_group=files)
 
     def map_changed(self, mapper: IncrementalMapper) -> None:
-        """In the worker's thread: while people ask, what queries share is computed before the next one comes."""
+        """In the worker's thread, after a window: while people ask, what queries share is computed before the next comes."""
+        self._ready = None
         if self.locator is not None and time.monotonic() - self._asked < ASKED_LATELY_S:
-            self.locator.prepare(mapper.snapshot())
+            snapshot = mapper.snapshot()
+            self.locator.prepare(snapshot)
+            self._ready = (mapper, snapshot)
         if self.questions is not None:
             self.questions.map_changed(mapper)
 
@@ -50,9 +54,11 @@ class Services:
             self.questions.map_replaced()
 
     def on_locate(self, request: Locate.Request, response: Locate.Response) -> Locate.Response:
-        mapper = self.node.mapper
+        mapper, ready = self.node.mapper, self._ready
         self._asked = time.monotonic()
-        snapshot, header = mapper.snapshot(), self.node.outputs.header(mapper)
+        # In the middle of a window the map as the last one left it, which needs no waiting.
+        snapshot = ready[1] if ready is not None and ready[0] is mapper else mapper.snapshot()
+        header = self.node.outputs.header(mapper)
 
         def ask() -> LocateAnswer:
             if self.locator is None:
