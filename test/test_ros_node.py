@@ -1,6 +1,8 @@
 """The node over real DDS: what it publishes, serves and survives. Every bad input is a real message."""
 
+import shutil
 import time
+from pathlib import Path as File
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.errors import ConfigError, MapFileError
+from sab3r_ros.mapping.map_file import load_map
 
 
 def xyz(cloud: PointCloud2) -> np.ndarray:
@@ -127,6 +130,23 @@ def test_the_map_is_saved_at_the_end_and_found_again(tmp_path):
     assert path.is_file()
     with Rig(map_path=str(path)) as rig:
         rig.wait(lambda: rig.status.points == voxels)
+
+
+def test_a_map_path_that_cannot_be_written_is_refused_at_the_start(tmp_path):
+    with pytest.raises(ConfigError, match=r"map_path.*no folder /proc/no "):
+        Rig(map_path="/proc/no/room.sab3r")
+
+
+def test_a_map_whose_place_has_gone_is_kept_elsewhere(tmp_path):
+    place = tmp_path / "usb_stick"
+    place.mkdir()
+    with Rig(map_path=str(place / "room.sab3r")) as rig:
+        rig.mapped()
+        place.rmdir()
+        rig.node.close()
+        kept = rig.hear("saved", "voxels").split(" to ")[-1]
+    assert load_map(kept).snapshot.points.size
+    shutil.rmtree(File(kept).parent)
 
 
 def test_queries_that_cannot_be_answered_say_why():

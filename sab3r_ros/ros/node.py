@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from sab3r_ros.ros.conversions import seconds
 from sab3r_ros.ros.images import intrinsics_of, rgb_of
 from sab3r_ros.ros.intake import Intake
 from sab3r_ros.ros.logging_bridge import forward_logging
+from sab3r_ros.ros.map_path import continue_map, keep_map
 from sab3r_ros.ros.outputs import Outputs
 from sab3r_ros.ros.params import declare_all
 from sab3r_ros.ros.services import Services
@@ -80,20 +79,11 @@ class MapperNode(Node):
         self.create_timer(self.config.status_period_s, self._publish_status, clock=steady)
         self.create_timer(self.config.publish_period_s, self._publish_map, callback_group=show, clock=steady)
         if self.config.map_path:
-            self._open_map(Path(self.config.map_path))
+            continue_map(self, Path(self.config.map_path))
         self.get_logger().info(
             f"ready: model {self.model.identity}; images on {self.intake.topic} ({self.intake.type_name}, "
             f"{self.config.image_reliability}); map in frame '{self.config.map_frame}'"
         )
-
-    def _open_map(self, path: Path) -> None:
-        """Load the map that is to be continued. A place where none can be written is refused now, not after an hour's walk."""
-        if path.exists():
-            self.map_services.load(str(path))
-        if not path.parent.is_dir():
-            raise ConfigError(f"parameter map_path: there is no folder {path.parent} to write {path.name} to")
-        if not os.access(path.parent, os.W_OK):
-            raise ConfigError(f"parameter map_path: no permission to write {path.name} to {path.parent}")
 
     def _make_locator(self, text: TextEncoder | None, config: LocateConfig) -> Locator | None:
         """None where queries cannot be answered; mapping works all the same."""
@@ -214,22 +204,9 @@ class MapperNode(Node):
         self.worker.stop()
         finished = self.worker.join(EXIT_PATIENCE_S)
         if self.config.map_path and self.mapper.status().keyframes:
-            self._keep_map()
+            keep_map(self, Path(self.config.map_path))
         if not finished:
             self.worker.join(60.0)  # the network must not be torn down while it computes
-
-    def _keep_map(self) -> None:
-        """Save the map to `map_path`, or, where that has become impossible, among the temporary files."""
-        path = Path(self.config.map_path)
-        try:
-            self.map_services.save(str(path))
-            return
-        except Sab3rError as error:
-            self.get_logger().error(str(error))
-        try:
-            self.map_services.save(str(Path(tempfile.mkdtemp(prefix="sab3r_ros_")) / path.name))
-        except (Sab3rError, OSError) as error:
-            self.get_logger().error(f"the map is lost: {error}")
 
 
 def main(args: list[str] | None = None) -> int:
