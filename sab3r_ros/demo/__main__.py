@@ -18,12 +18,14 @@ from sab3r_ros.demo.report import QUERIES, write_report
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "test" / "data" / "tum_fr2desk20"
 PROFILE = ROOT / "config" / "fastdds_large_data.xml"
-DOMAIN = "87"  # an own ROS domain: the demo neither sees nor disturbs a robot on the same network
+# A ROS domain for each run: the demo neither sees nor disturbs a robot on the network, nor another demo on this machine.
+DOMAIN = os.environ.get("SAB3R_DEMO_DOMAIN", str(1 + os.getpid() % 100))
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen:
     environment = os.environ | {
-        "ROS_DOMAIN_ID": os.environ.get("SAB3R_DEMO_DOMAIN", DOMAIN),
+        "ROS_DOMAIN_ID": DOMAIN,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
@@ -63,7 +65,8 @@ def main() -> int:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     print(
-        f"mapping {args.clip.name}: camera, mapper and client are separate processes over DDS …", flush=True
+        f"mapping {args.clip.name}: camera, mapper and client are separate processes over DDS (ROS_DOMAIN_ID={DOMAIN}) …",
+        flush=True,
     )
     begin = time.monotonic()
     mapper = start("sab3r_ros.ros.node", "--ros-args", "-p", f"model:={args.model}")
