@@ -4,6 +4,7 @@
 
 Full-size weights are made by a rule (bench/rule.py) into build/bench once, 2.9 GB. Each measurement runs in a process
 of its own, so that its peak memory is its own. On a busy machine compare ratios, not seconds.
+What is measured is the installed package; PYTHONPATH=. measures the checkout.
 """
 
 from __future__ import annotations
