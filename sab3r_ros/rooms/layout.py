@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +11,12 @@ import numpy as np
 from sab3r_ros.rooms import procedural
 from sab3r_ros.rooms.pieces import Piece
 from sab3r_ros.rooms.scene import Footprint, Rng, Scene
-from sab3r_ros.rooms.textures import surface
+from sab3r_ros.rooms.shell import Gap, build_shell, cut_corner
 
 SPLITS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}  # tenths of the furniture models
 DOOR_CLEARANCE_M = 0.35
+DOORWAY_CLEARANCE_M = 1.0  # between rooms: people walk through
+L_SHAPED_LEAST_M = 4.0  # shortest edge of an L-shaped room
 LARGE = ("sofa", "bed", "cabinet", "bookshelf", "dresser", "shelves")
 
 
@@ -33,6 +35,12 @@ class Layout:
     taken: list[Footprint] = field(default_factory=list)
     on_walls: dict[int, list[tuple[float, float]]] = field(default_factory=lambda: {k: [] for k in range(4)})
     surfaces: list[tuple[Piece, np.ndarray, float]] = field(default_factory=list)
+
+    def in_wall(self, xy: np.ndarray) -> bool:
+        """Whether a point is in the corner that an L-shaped room lacks."""
+        return any(
+            t.height >= self.scene.size[2] and t.overlaps(xy, np.zeros(2), gap=0.5) for t in self.taken
+        )
 
     def of(self, *roles: str) -> list[Piece]:
         return [p for p in self.pool if p.role in roles]
@@ -65,9 +73,13 @@ class Layout:
             self.surfaces.append((piece, xy, yaw))
         return True
 
-    def hang(self, piece: Piece, height: float, inset: float) -> np.ndarray | None:
+    def hang(
+        self, piece: Piece, height: float, inset: float, avoid: Set[int] = frozenset()
+    ) -> np.ndarray | None:
         """Put a piece on a wall where no other hangs; returns its position (2,)."""
         wall = int(self.rng.integers(4))
+        if wall in avoid:
+            return None
         length = self.scene.size[0 if wall < 2 else 1]
         margin = piece.size[0] / 2 / length
         if margin > 0.4 or height + piece.size[2] > self.scene.size[2]:
@@ -91,43 +103,59 @@ def turn(yaw: float) -> np.ndarray:
     return np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
 
 
-def furnished_room(seed: int, split: str, library: Sequence[Piece] = ()) -> tuple[Scene, Rng]:
+def furnished_room(
+    seed: int, split: str, library: Sequence[Piece] = (), l_shaped: bool = False
+) -> tuple[Scene, Rng]:
     """A room and the random stream to go on with. library: furniture, of which `split`'s models are used; may be empty."""
     rng = np.random.default_rng(seed)
     size = np.array([rng.uniform(2.8, 6.5), rng.uniform(2.8, 6.5), rng.uniform(2.35, 3.0)])
+    if l_shaped:
+        size[:2] = np.maximum(size[:2], L_SHAPED_LEAST_M)
     layout = Layout(Scene(size), rng, [p for p in library if in_split(p, split)])
-    build_shell(layout)
-    add_openings(layout)
+    furnish(layout, l_shaped=l_shaped)
+    return layout.scene, rng
+
+
+def furnish(layout: Layout, gaps: Sequence[Gap] = (), l_shaped: bool = False) -> None:
+    """Build the room and fill it. gaps: doorways to keep free, in walls without windows."""
+    build_shell(layout.scene, layout.rng, gaps)
+    if l_shaped:
+        corner, hidden = cut_corner(layout.scene, layout.rng)
+        layout.taken.append(corner)
+        for wall, share, half in hidden:
+            layout.on_walls[wall].append((share, half))
+    for gap in gaps:
+        keep_free(layout, gap)
+    add_openings(layout, {gap.wall for gap in gaps})
     add_rug(layout)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(layout.rng.integers(1, 4))):
         add_table_with_chairs(layout)
     add_furniture(layout)
     add_wall_pieces(layout)
     for piece, xy, yaw in layout.surfaces:
         cover_surface(layout, piece, xy, yaw)
-    return layout.scene, rng
 
 
-def build_shell(layout: Layout) -> None:
-    scene, rng = layout.scene, layout.rng
-    floor, wall, ceiling = (surface(rng, kind) for kind in ("floor", "wall", "ceiling"))
-    accent = surface(rng, "wall") if rng.random() < 0.3 else wall
-    X, Y, Z = np.diag(scene.size)
-    origin, tile = np.zeros(3), rng.uniform(0.6, 2.5)
-    scene.add_surface(origin, X, Y, floor[0], rng.uniform(0.8, 2.5), "floor", floor[1])
-    scene.add_surface(Z, X, Y, ceiling[0], 2.0, "ceiling", ceiling[1])
-    for corner, along, look in ((origin, X, wall), (Y, X, wall), (origin, Y, wall), (X, Y, accent)):
-        scene.add_surface(corner, along, Z, look[0], tile, "wall", look[1])
+def keep_free(layout: Layout, gap: Gap) -> None:
+    """Nothing stands in a doorway or hangs over it."""
+    length = layout.scene.size[0 if gap.wall < 2 else 1]
+    layout.on_walls[gap.wall].append((gap.center / length, gap.width / 2))
+    xy, _ = layout.wall_pose(gap.wall, gap.center / length, DOORWAY_CLEARANCE_M / 2)
+    half = (
+        np.array([gap.width, DOORWAY_CLEARANCE_M] if gap.wall < 2 else [DOORWAY_CLEARANCE_M, gap.width]) / 2
+    )
+    layout.taken.append(Footprint(xy, half, gap.height))
 
 
-def add_openings(layout: Layout) -> None:
+def add_openings(layout: Layout, inner: Set[int]) -> None:
+    """Doors, and windows where behind the wall is no other room (inner: walls with one)."""
     rng = layout.rng
     for role, count in (("door", 1 + (rng.random() < 0.3)), ("window", rng.integers(0, 3))):
         pieces = layout.of(role)
         for _ in range(int(count) if pieces else 0):
             piece = layout.pick(pieces)
             sill = 0.0 if role == "door" else rng.uniform(0.6, 1.1) if piece.size[2] < 1.5 else 0.05
-            xy = layout.hang(piece, sill, float(piece.size[1]) * 0.3)
+            xy = layout.hang(piece, sill, float(piece.size[1]) * 0.3, inner)
             if role == "door" and xy is not None:  # keep the way free
                 layout.taken.append(
                     Footprint(xy, np.full(2, max(DOOR_CLEARANCE_M, float(piece.size[0]) / 2)), 2.0)
@@ -138,9 +166,13 @@ def add_rug(layout: Layout) -> None:
     rugs = layout.of("rug")
     if rugs and layout.rng.random() < 0.35:
         xy = layout.scene.size[:2] * layout.rng.uniform(0.3, 0.7, 2)
-        layout.scene.add_piece(
-            layout.pick(rugs), np.array([*xy, 0.001]), float(layout.rng.choice([0, np.pi / 2])), layout.rng
-        )
+        if not layout.in_wall(xy):
+            layout.scene.add_piece(
+                layout.pick(rugs),
+                np.array([*xy, 0.001]),
+                float(layout.rng.choice([0, np.pi / 2])),
+                layout.rng,
+            )
 
 
 def any_chair(layout: Layout) -> Piece:
@@ -217,7 +249,8 @@ def add_wall_pieces(layout: Layout) -> None:
     if lamps and rng.random() < 0.5:
         lamp = layout.pick(lamps)
         xy = size[:2] * rng.uniform(0.3, 0.7, 2)
-        layout.scene.add_piece(lamp, np.array([*xy, size[2] - lamp.size[2]]), 0.0, rng)
+        if not layout.in_wall(xy):
+            layout.scene.add_piece(lamp, np.array([*xy, size[2] - lamp.size[2]]), 0.0, rng)
 
 
 def cover_surface(layout: Layout, piece: Piece, xy: np.ndarray, yaw: float) -> None:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from sab3r_ros.rooms.lens import Lens
 from sab3r_ros.rooms.scene import Rng, Scene
 
 OFFSET_M = 2e-3  # start of secondary rays above the surface
 OCCLUSION_REACH_M = 0.25
 OCCLUSION_STRENGTH = 0.55
+PINHOLE = Lens()
+ROOM_M = 1.2  # narrower spaces of a flat are doorways
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,16 @@ class Light:
     radius: float
 
 
-def random_lights(size: np.ndarray, rng: Rng) -> list[Light]:
-    """One to three lamps below the ceiling, or bright windows at a wall."""
-    lights = []
+def random_lights(scene: Scene, rng: Rng) -> list[Light]:
+    """One to three lamps below the ceiling, or bright windows at a wall; in a flat, a lamp in each room."""
+    size, lights = scene.size, []
+    if scene.tour:
+        for low, high in scene.spaces:
+            if (high - low)[:2].min() > ROOM_M:
+                position = low + (high - low) * [*rng.uniform(0.35, 0.65, 2), 0.93]
+                color = rng.uniform(0.5, 1.0) * (1 + rng.normal(0, 0.06, 3))
+                lights.append(Light(position, color, rng.uniform(0.05, 0.3)))
+        return lights
     for _ in range(int(rng.integers(1, 4))):
         if rng.random() < 0.7:
             position = np.array([*(size[:2] * rng.uniform(0.1, 0.9, 2)), size[2] * rng.uniform(0.75, 0.97)])
@@ -40,6 +50,10 @@ def random_lights(size: np.ndarray, rng: Rng) -> list[Light]:
             position = np.array(
                 [size[0] * rng.choice([0.03, 0.97]), size[1] * rng.uniform(0.1, 0.9), rng.uniform(1, 2)]
             )
+        if any(
+            o.height >= size[2] and (np.abs(position[:2] - o.center) < o.half).all() for o in scene.obstacles
+        ):
+            position[:2] = size[:2] - position[:2]  # not in an L-shaped room's missing corner
         lights.append(
             Light(position, rng.uniform(0.3, 1.0) * (1 + rng.normal(0, 0.06, 3)), rng.uniform(0.05, 0.5))
         )
@@ -70,15 +84,12 @@ class Renderer:
         self.caster.add_triangles(
             self._tensor(np.concatenate(scene.vertices)), o3d.core.Tensor(self.triangles.astype(np.uint32))
         )
-        self.lights = random_lights(scene.size, rng)
+        self.lights = random_lights(scene, rng)
         self.ambient = rng.uniform(0.25, 0.6) * (1 + rng.normal(0, 0.04, 3))
 
-    def shot(self, K: np.ndarray, T_WC: np.ndarray, width: int, height: int) -> Shot:
-        """What the camera sees. K (3, 3) pixels, T_WC (4, 4) RDF camera to room."""
-        u, v = np.meshgrid(np.arange(width), np.arange(height))
-        rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(u.shape)], -1).reshape(
-            -1, 3
-        )
+    def shot(self, K: np.ndarray, T_WC: np.ndarray, width: int, height: int, lens: Lens = PINHOLE) -> Shot:
+        """What the camera sees, sharp. K (3, 3) pixels, T_WC (4, 4) RDF camera to room."""
+        rays = lens.rays(K, width, height)
         D = rays @ T_WC[:3, :3].T
         origin = np.broadcast_to(T_WC[:3, 3], D.shape)
         answer = self.caster.cast_rays(self._tensor(np.concatenate([origin, D], 1)))

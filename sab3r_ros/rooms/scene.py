@@ -29,14 +29,18 @@ class Footprint:
 
 @dataclass
 class Scene:
-    """size (3,): the room's edges, metres; it spans 0..size. labels: instance id → caption, name, nyu40, piece.
+    """size (3,): edges of the box 0..size that holds it all, metres. labels: instance id → caption, name, nyu40, piece.
 
+    spaces: (low (3,), high (3,)) of the boxes of air, the whole by default: rooms, then the doorways between them.
     obstacles: what a camera must not stand in. focus: (center (3,), size (2,)) of surfaces with things on them.
+    tour: points (2,) on the floor to be visited in this order; empty in a single room.
     """
 
     size: np.ndarray
     labels: dict[int, dict[str, str]] = field(default_factory=dict)
+    spaces: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     obstacles: list[Footprint] = field(default_factory=list)
+    tour: list[np.ndarray] = field(default_factory=list)
     focus: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     vertices: list[np.ndarray] = field(default_factory=list)
     triangles: list[np.ndarray] = field(default_factory=list)
@@ -47,9 +51,14 @@ class Scene:
     textures: list[np.ndarray] = field(default_factory=list)
     count: int = 0
 
-    def _append(self, V, T, uv, colors, texture, label: dict[str, str]) -> None:
-        number = len(self.labels) + 1
-        self.labels[number] = label
+    def __post_init__(self) -> None:
+        if not self.spaces:
+            self.spaces.append((np.zeros(3), np.asarray(self.size, float)))
+
+    def _append(self, V, T, uv, colors, texture, label: dict[str, str], number: int | None = None) -> int:
+        if number is None:
+            number = len(self.labels) + 1
+            self.labels[number] = label
         self.vertices.append(V.astype(np.float32))
         self.triangles.append((T + self.count).astype(np.int32))
         self.count += len(V)
@@ -57,18 +66,50 @@ class Scene:
         self.colors.append(colors.astype(np.float32))
         self.texture.append(texture.astype(np.int32))
         self.instance.append(np.full(len(T), number, np.int32))
+        return number
 
     def add_surface(
-        self, corner, a, b, image: np.ndarray, tile_m: float, name: str, color: np.ndarray
-    ) -> None:
-        """A wall, floor or ceiling: the parallelogram corner, a, b (3,) with a texture that repeats every `tile_m` metres."""
+        self,
+        corner,
+        a,
+        b,
+        image: np.ndarray,
+        tile_m: float,
+        name: str,
+        color: np.ndarray,
+        *,
+        nyu40: str | None = None,
+        instance: int | None = None,
+        start_m: tuple[float, float] = (0.0, 0.0),
+    ) -> int:
+        """A wall, floor or ceiling: the parallelogram corner, a, b (3,) with a texture that repeats every `tile_m` metres.
+
+        nyu40: its class, by default the name. instance: one that this is a part of. start_m: where in the texture it
+        begins, so that a wall's parts join. Returns the instance.
+        """
         la, lb = np.linalg.norm(a), np.linalg.norm(b)
         V = np.array([corner, corner + a, corner + a + b, corner + b], float)
         T = np.array([[0, 1, 2], [0, 2, 3]])
-        uv = np.array([[0, 0], [la, 0], [la, lb], [0, lb]]) / tile_m
+        uv = (np.array([[0, 0], [la, 0], [la, lb], [0, lb]]) + start_m) / tile_m
         self.textures.append(cv2.resize(image, (TEXTURE_SIZE, TEXTURE_SIZE)))
-        label = {"caption": caption(name, color), "name": name, "nyu40": name, "piece": ""}
-        self._append(V, T, uv[T], np.ones((2, 3)), np.full(2, len(self.textures) - 1), label)
+        label = {"caption": caption(name, color), "name": name, "nyu40": nyu40 or name, "piece": ""}
+        return self._append(V, T, uv[T], np.ones((2, 3)), np.full(2, len(self.textures) - 1), label, instance)
+
+    def add_scene(self, other: Scene, offset: np.ndarray) -> None:
+        """All of another scene, moved by offset (3,), as new instances; its spaces, obstacles and surfaces come along."""
+        instances, textures = len(self.labels), len(self.textures)
+        self.labels |= {number + instances: label for number, label in other.labels.items()}
+        self.vertices += [(V + offset).astype(np.float32) for V in other.vertices]
+        self.triangles += [T + self.count for T in other.triangles]
+        self.count += other.count
+        self.uv += other.uv
+        self.colors += other.colors
+        self.texture += [np.where(t >= 0, t + textures, -1) for t in other.texture]
+        self.instance += [i + instances for i in other.instance]
+        self.textures += other.textures
+        self.spaces += [(low + offset, high + offset) for low, high in other.spaces]
+        self.obstacles += [Footprint(o.center + offset[:2], o.half, o.height) for o in other.obstacles]
+        self.focus += [(center + offset, size) for center, size in other.focus]
 
     def add_piece(self, piece: Piece, position: np.ndarray, yaw: float, rng: Rng) -> None:
         """A piece at position (3,) of its lowest centre, turned by yaw about z; some library pieces in another colour."""

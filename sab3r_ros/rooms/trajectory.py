@@ -25,8 +25,11 @@ def look(eye: np.ndarray, forward: np.ndarray, roll: float = 0.0) -> np.ndarray:
 
 
 def is_free(scene: Scene, eye: np.ndarray) -> bool:
-    """Whether a camera may be here: inside the room, in no piece of furniture."""
-    inside = (eye > WALL_DISTANCE_M).all() and (eye < scene.size - WALL_DISTANCE_M).all()
+    """Whether a camera may be here: inside a room or doorway, in no piece of furniture."""
+    inside = any(
+        (eye > low + WALL_DISTANCE_M).all() and (eye < high - WALL_DISTANCE_M).all()
+        for low, high in scene.spaces
+    )
     blocked = any(
         (np.abs(eye[:2] - o.center) < o.half + 0.05).all() and eye[2] < o.height + 0.05
         for o in scene.obstacles

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sab3r_ros.rooms.clip import RoomClip, render_room
+from sab3r_ros.rooms.clip import KINDS, RoomClip, render_room
+from sab3r_ros.rooms.lens import Lens
 from sab3r_ros.rooms.library import load_library
 from sab3r_ros.rooms.pieces import Piece
+from sab3r_ros.rooms.render import PINHOLE
 
 FIRST_SEED = {"train": 0, "val": 10_000_000, "test": 20_000_000}  # no room is in two splits
 
@@ -74,6 +76,8 @@ def write_rooms(
     size: tuple[int, int],
     library: Sequence[Piece],
     bar: int = 0,
+    kind: str = "room",
+    lens: Lens = PINHOLE,
 ) -> None:
     """Render rooms into one shard; those that are there already are left out. bar: line of the progress bar."""
     writer = ShardWriter(folder, size)
@@ -81,7 +85,7 @@ def write_rooms(
         for seed in tqdm(
             [s for s in seeds if s not in writer.rooms], desc=folder.name, unit="room", position=bar
         ):
-            writer.append(seed, render_room(seed, split, views, library, size))
+            writer.append(seed, render_room(seed, split, views, library, size, kind, lens))
     finally:
         writer.close()
 
@@ -96,6 +100,10 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=10)
     parser.add_argument("--size", type=int, nargs=2, default=(256, 192), metavar=("W", "H"))
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--kind", choices=list(KINDS), default="room")
+    parser.add_argument(
+        "--shutter", type=float, default=PINHOLE.shutter, help="motion blur, 0 to 1 of a step"
+    )
     parser.add_argument(
         "--furniture", type=Path, help="folder of .sh3f libraries; default: Debian's package, fetched once"
     )
@@ -107,7 +115,18 @@ def main() -> None:
     workers = []
     for k in range(args.workers):
         seeds = range(first + k, first + args.rooms, args.workers)
-        job = (args.out / f"{args.split}-{k}", args.split, seeds, args.views, tuple(args.size), library, k)
+        size, lens = tuple(args.size), Lens(shutter=args.shutter)
+        job = (
+            args.out / f"{args.split}-{k}",
+            args.split,
+            seeds,
+            args.views,
+            size,
+            library,
+            k,
+            args.kind,
+            lens,
+        )
         workers.append(fork.Process(target=write_rooms, args=job))
         workers[-1].start()
     for worker in workers:
