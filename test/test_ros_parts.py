@@ -116,6 +116,20 @@ def test_lost_images_are_named():
     assert "lost on the way" in said[-1] and "33 ms" in said[-1]
 
 
+def test_a_transport_that_loses_nearly_all_is_named_before_a_window_has_arrived():
+    watch = RateWatch()
+    assert watch.add(0.0, 0.0) is None
+    said = [watch.lose(1) for _ in range(6)]
+    assert not any(said[:4]) and said[4] == "of 6 images 5 were lost on the way"
+
+
+def test_a_few_lost_images_are_no_cause_for_complaint():
+    watch = RateWatch()
+    for n in range(10 * WINDOW):
+        assert watch.add(0.1 * n, 0.1 * n) is None
+        assert n % 4 or watch.lose(1) is None
+
+
 def test_a_looping_bag_is_no_loss():
     watch = RateWatch()
     assert all(watch.add(0.1 * n, 0.1 * (n % 15)) is None for n in range(100))

@@ -42,6 +42,12 @@ class Intake:
         if problem:
             self.complain("rate", f"{self.topic}: {problem}. {LARGE_DATA_HINT}")
 
+    def lost(self, count: int) -> None:
+        """The middleware has lost images. Where nearly all are lost too few arrive for a comparison of rates."""
+        problem = self._rates.lose(count)
+        if problem:
+            self.complain("rate", f"{self.topic}: {problem}. {LARGE_DATA_HINT}")
+
     def reject(self, reason: str) -> None:
         """Count an image that cannot be used, and say why."""
         self.rejected += 1

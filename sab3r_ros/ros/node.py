@@ -35,6 +35,11 @@ from sab3r_ros.ros.services import Services
 from sab3r_ros.ros.worker import Worker
 from sab3r_ros.types import Frame
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 EXIT_PATIENCE_S = 2.0  # the window in hand may take so long before the map is saved without it
 
 
@@ -116,7 +121,10 @@ class MapperNode(Node):
         kind = CompressedImage if config.compressed else Image
         # As image_transport names it, so that remapping `image` moves the compressed topic, too.
         topic = self.resolve_topic_name("image") + "/compressed" if config.compressed else "image"
-        images = self.create_subscription(kind, topic, self._on_image, qos, callback_group=sensors)
+        events = SubscriptionEventCallbacks(message_lost=lambda e: self.intake.lost(e.total_count_change))
+        images = self.create_subscription(
+            kind, topic, self._on_image, qos, callback_group=sensors, event_callbacks=events
+        )
         self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos, callback_group=sensors)
         self.intake = Intake(self, config, images.topic_name, f"sensor_msgs/msg/{kind.__name__}", qos)
 
