@@ -52,6 +52,14 @@ def stop(process: subprocess.Popen) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def failed(what: str, view: list[subprocess.Popen]) -> int:
+    """Say so, close the window, and return the exit status."""
+    print(f"{what}; its log above says why", file=sys.stderr)
+    for window in view:
+        stop(window)
+    return 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -76,19 +84,14 @@ def main() -> int:
     try:
         while client.poll() is None:
             if mapper.poll() is not None:
-                print("the mapper ended early; its log above says why", file=sys.stderr)
-                return 1
+                return failed("the mapper ended early", view)
             time.sleep(0.2)
         memory = peak_rss_mb(mapper)
     finally:
         for process in (client, camera, mapper):
             stop(process)
-        for window in view:
-            print("close the window to end", flush=True)
-            window.wait()
     if client.returncode:
-        print("the client failed; its log above says why", file=sys.stderr)
-        return 1
+        return failed("the client failed", view)
     report = write_report(args.out, args.clip, memory)
     print(
         f"\n{time.monotonic() - begin:.0f} s. Written to {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}"
@@ -97,6 +100,9 @@ def main() -> int:
         print("make demo VIEW=1 opens a window that shows the map grow")
     if not report["keyframes"]:
         print("No map came of it: no two keyframes matched. The model cannot do this clip.", file=sys.stderr)
+    for window in view:
+        print("close the window to end", flush=True)
+        window.wait()
     return 0 if report["keyframes"] else 1
 
 

@@ -51,10 +51,10 @@ class View(Node):
 
     def _redraw(self, geometry: o3d.geometry.Geometry3D) -> None:
         """The view point is set by the first map and stays as the user turns it."""
-        if geometry.is_empty():
-            return
         first = not self._framed and geometry is self.cloud
         self.window.remove_geometry(geometry, reset_bounding_box=False)
+        if geometry.is_empty():
+            return
         self.window.add_geometry(geometry, reset_bounding_box=first)
         if first:
             self._framed = True
