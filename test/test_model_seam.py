@@ -13,6 +13,7 @@ from sab3r_ros.model.network_model import MonocularModel, TwoViewModel
 from sab3r_ros.model.preprocess import fit
 
 CPU = torch.device("cpu")
+HALF = 0.5 + 1e-9  # a pixel, and rounding
 TINY = SAB3RConfig(
     encoder_width=64,
     encoder_depth=3,
@@ -163,7 +164,7 @@ def test_any_image_fits_and_keeps_its_principal_ray(h, w, network_size):
     image, K = fit(np.zeros((h, w, 3), np.uint8), centre, long_side, multiple, square_to_4_3=True)
     assert image.shape[0] % multiple == image.shape[1] % multiple == 0
     assert max(image.shape) <= long_side and min(image.shape[:2]) >= multiple
-    assert abs(K[0, 2] - (image.shape[1] - 1) / 2) <= 0.5 and abs(K[1, 2] - (image.shape[0] - 1) / 2) <= 0.5
+    assert abs(K[0, 2] - (image.shape[1] - 1) / 2) <= HALF and abs(K[1, 2] - (image.shape[0] - 1) / 2) <= HALF
     assert abs(K[0, 0] / long_side - 1) < 0.02 and abs(K[1, 1] / long_side - 1) < 0.02
 
 
