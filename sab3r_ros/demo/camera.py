@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import array
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -65,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):  # the demo stops what it no longer needs
+        main()

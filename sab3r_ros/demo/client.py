@@ -6,6 +6,7 @@ python -m sab3r_ros.demo.client OUT_FOLDER QUERY [QUERY ...]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -100,7 +101,10 @@ def main() -> None:
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init()
     node = DemoClient()
-    busy = node.ask_until_settled(args.queries[0])
+    try:
+        busy = node.ask_until_settled(args.queries[0])
+    except TimeoutError as error:
+        raise SystemExit(str(error)) from None
     answers = {}
     for query in args.queries:
         reply, latency = node.call(Locate, "locate", query=query)
@@ -129,4 +133,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):  # the demo stops what it no longer needs
+        main()
