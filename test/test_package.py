@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 INTERFACES = sorted(str(p.relative_to(ROOT)) for folder in ("msg", "srv") for p in (ROOT / folder).iterdir())
@@ -84,3 +85,27 @@ def test_launch_file_describes_the_node():
     description = module.generate_launch_description()
     names = {a.name for a in description.entities if hasattr(a, "default_value")}
     assert {"image", "params_file", "rviz"} <= names
+
+
+def test_rviz_shows_topics_that_the_node_has():
+    layout = yaml.safe_load((ROOT / "config" / "sab3r.rviz").read_text())["Visualization Manager"]
+    topics = {d["Topic"]["Value"] for d in layout["Displays"] + layout["Tools"] if "Topic" in d}
+    code = "".join(f.read_text() for f in (ROOT / "sab3r_ros" / "ros").glob("*.py"))
+    assert {"map_cloud", "trajectory", "located_cloud", "located_markers", "image", "clicked_point"} == topics
+    assert all(f'"{topic}"' in code for topic in topics)
+
+
+def test_files_that_are_no_code_are_installed():
+    """Every tracked file below sab3r_ros/ that is not Python matches a pattern of setup.py's package_data."""
+    patterns = re.search(r"package_data=\{NAME: (\[.*?\])\}", (ROOT / "setup.py").read_text())[1]
+    package = ROOT / "sab3r_ros"
+    covered = {p for pattern in ast.literal_eval(patterns) for p in package.glob(pattern)}
+    generated = ("msg", "srv")
+    others = {
+        p
+        for p in package.rglob("*")
+        if p.is_file()
+        and p.suffix not in (".py", ".pyc", ".so")
+        and p.relative_to(package).parts[0] not in generated
+    }
+    assert others <= covered, sorted(others - covered)
