@@ -60,8 +60,9 @@ def random_lights(scene: Scene, rng: Rng) -> list[Light]:
     return lights
 
 
-def unit(v: np.ndarray) -> np.ndarray:
-    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row by row: (N, 3), (N, 3) → (N,)."""
+    return np.einsum("ij,ij->i", a, b)
 
 
 class Renderer:
@@ -76,7 +77,7 @@ class Renderer:
             ) from error
         self._tensor = lambda a: o3d.core.Tensor(np.ascontiguousarray(a, np.float32))
         self.triangles = np.concatenate(scene.triangles)
-        self.uv, self.colors = np.concatenate(scene.uv), np.concatenate(scene.colors)
+        self.uv, self.colors = np.concatenate(scene.uv), np.concatenate(scene.colors)  # float32
         self.texture, self.instance = np.concatenate(scene.texture), np.concatenate(scene.instance)
         self.textures = np.stack(scene.textures)
         self.labels, self.rng = scene.labels, rng
@@ -90,56 +91,59 @@ class Renderer:
     def shot(self, K: np.ndarray, T_WC: np.ndarray, width: int, height: int, lens: Lens = PINHOLE) -> Shot:
         """What the camera sees, sharp. K (3, 3) pixels, T_WC (4, 4) RDF camera to room."""
         rays = lens.rays(K, width, height)
-        D = rays @ T_WC[:3, :3].T
-        origin = np.broadcast_to(T_WC[:3, 3], D.shape)
+        D = (rays @ T_WC[:3, :3].T).astype(np.float32)
+        origin = np.broadcast_to(T_WC[:3, 3].astype(np.float32), D.shape)
         answer = self.caster.cast_rays(self._tensor(np.concatenate([origin, D], 1)))
         t, triangle = answer["t_hit"].numpy(), answer["primitive_ids"].numpy().astype(np.int64)
         hit = np.isfinite(t)
         triangle[~hit], t = 0, np.where(hit, t, 0)
         normal = answer["primitive_normals"].numpy()
-        normal = np.where((normal * D).sum(1, keepdims=True) > 0, -normal, normal)
-        P = origin + D * t[:, None] + normal * OFFSET_M
+        normal *= np.where(dot(normal, D) > 0, np.float32(-1), np.float32(1))[:, None]
+        P = origin + D * t[:, None] + normal * np.float32(OFFSET_M)
         albedo = self._albedo(triangle, answer["primitive_uvs"].numpy())
-        light = cv2.bilateralFilter(
-            self._light(P, normal).reshape(height, width, 3).astype(np.float32), 5, 0.5, 1.5
-        )
+        light = cv2.bilateralFilter(self._light(P, normal).reshape(height, width, 3), 5, 0.5, 1.5)
         light *= 1 - OCCLUSION_STRENGTH * self._occlusion(P, normal, height, width)[..., None]
         radiance = albedo.reshape(height, width, 3) * light
         radiance[~hit.reshape(height, width)] = 0.9
         instance = np.where(hit, self.instance[triangle], 0).astype(np.uint16)
-        return Shot(radiance, t.reshape(height, width).astype(np.float32), instance.reshape(height, width))
+        return Shot(radiance, t.reshape(height, width), instance.reshape(height, width))
 
     def _albedo(self, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
-        corners = self.uv[triangle]
-        b = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], 1)
-        uv = (corners * b[:, :, None]).sum(1)
-        color, texture = self.colors[triangle].astype(np.float32), self.texture[triangle]
-        on = texture >= 0
+        """Colour times texture (nearest texel) of each hit, (N, 3) float32."""
+        color, texture = self.colors[triangle], self.texture[triangle]
+        on = np.flatnonzero(texture >= 0)
+        corners, b = self.uv[triangle[on]], barycentric[on]
+        uv = (
+            corners[:, 0]
+            + (corners[:, 1] - corners[:, 0]) * b[:, :1]
+            + (corners[:, 2] - corners[:, 0]) * b[:, 1:]
+        )
         size = self.textures.shape[1]
-        cell = (np.mod(uv[on], 1) * (size - 0.01)).astype(int)
-        color[on] *= self.textures[texture[on], size - 1 - cell[:, 1], cell[:, 0]] / 255.0
+        cell = ((uv - np.floor(uv)) * np.float32(size - 0.01)).astype(np.int64)
+        color[on] *= self.textures[texture[on], size - 1 - cell[:, 1], cell[:, 0]] * np.float32(1 / 255)
         return color
 
     def _light(self, P: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Ambient and lamps, one shadow ray each to a random point of the lamp."""
-        light = self.ambient * (0.75 + 0.25 * normal[:, 2:]) * np.ones((len(P), 1))
+        """Ambient and lamps, one shadow ray each to a random point of the lamp: (N, 3) float32."""
+        light = (0.75 + 0.25 * normal[:, 2:]) * self.ambient.astype(np.float32)
         for lamp in self.lights:
-            to = lamp.position + self.rng.normal(0, lamp.radius * 0.3, P.shape) - P
-            distance = np.linalg.norm(to, axis=1, keepdims=True)
-            lambert = np.maximum((normal * to / distance).sum(1), 0)
+            jitter = self.rng.standard_normal(P.shape) * (lamp.radius * 0.3)
+            to = (lamp.position + jitter).astype(np.float32) - P
+            squared = dot(to, to)
+            lambert = dot(normal, to) / np.sqrt(squared)
             lit = np.flatnonzero(lambert > 0)
             rays = np.concatenate([P[lit], to[lit]], 1)
-            seen = ~self.caster.test_occlusions(self._tensor(rays), 1e-3, 0.98).numpy()
-            strength = np.zeros(len(P))
-            strength[lit] = lambert[lit] * seen
-            light = light + strength[:, None] * lamp.color * np.minimum(6 / (1 + distance**2), 2.0)
+            lit = lit[~self.caster.test_occlusions(self._tensor(rays), 1e-3, 0.98).numpy()]
+            strength = lambert[lit] * np.minimum(6 / (1 + squared[lit]), 2.0)
+            light[lit] += strength[:, None] * lamp.color.astype(np.float32)
         return light
 
     def _occlusion(self, P: np.ndarray, normal: np.ndarray, height: int, width: int) -> np.ndarray:
         """Share of short random rays that hit something, one a pixel, smoothed: (H, W) 0..1."""
-        direction = unit(self.rng.normal(size=P.shape)) + normal
+        direction = self.rng.standard_normal(P.shape).astype(np.float32)
+        direction = direction / np.sqrt(dot(direction, direction))[:, None] + normal
         blocked = self.caster.test_occlusions(
-            self._tensor(np.concatenate([P, direction * OCCLUSION_REACH_M], 1)), 1e-3, 1.0
+            self._tensor(np.concatenate([P, direction * np.float32(OCCLUSION_REACH_M)], 1)), 1e-3, 1.0
         )
         return cv2.GaussianBlur(blocked.numpy().reshape(height, width).astype(np.float32), (0, 0), 1.6)
 
