@@ -57,6 +57,9 @@ def test_probability_is_the_softmax_over_cosines_of_language_vectors():
     np.testing.assert_allclose(scorer.share(features, phrases), expected, rtol=1e-4)
     rough = scorer.rough_share(scorer.prepare(features), phrases)
     np.testing.assert_allclose(rough, expected, rtol=0.15, atol=1e-4)
+    rows = np.array([3, 39, 0])
+    exact = scorer.share_of_rows(scorer.prepare(features), rows, phrases)
+    np.testing.assert_allclose(exact, expected[rows], rtol=1e-3, atol=1e-5)
 
 
 def test_preparing_a_changed_map_again_changes_only_its_rows():

@@ -179,10 +179,11 @@ class Locator:
 
     def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
         """Connected pieces of the voxels whose share is large enough, best first."""
-        rough = self.scorer.rough_share(self._prepared(snapshot), phrases)
+        prepared = self._prepared(snapshot)
+        rough = self.scorer.rough_share(prepared, phrases)
         least_share = self.scorer.share_of(threshold) * self.config.voxel_share
         likely = np.flatnonzero(rough >= ROUGH_MARGIN * least_share)
-        share = self.scorer.share(snapshot.features[likely], phrases)
+        share = self.scorer.share_of_rows(prepared, likely, phrases)
         likely, share = likely[share >= least_share], share[share >= least_share]
         c, points, voxel = self.config, snapshot.points[likely], snapshot.voxel_size_m
         pieces = separate(points, max(c.join_m, voxel), max(c.split_m, 2 * voxel))

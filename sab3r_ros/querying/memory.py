@@ -12,11 +12,13 @@ from sab3r_ros.types import LocatedObject
 
 CELL_M = 0.1  # coarser than a voxel: the same thing asked in other words is cut a little differently
 SAME = 0.3  # intersection over union of cells from which two things are the same
+MOST_POINTS = 20_000  # of a thing, spread over it, are enough to know it again
 CAPACITY = 2000  # things; beyond it the one not seen for longest is forgotten
 
 
 def cells_of(points: np.ndarray) -> np.ndarray:
     """(N, 3) metres → sorted unique numbers of the cells they fill."""
+    points = points[:: max(1, len(points) // MOST_POINTS)]
     cell = np.floor(points / CELL_M).astype(np.int64) + (1 << 20)
     return np.unique((cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2])
 

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 HALF_NEIGHBOURS = np.array(
     [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)][14:], np.int64
 )
+BOX_POINTS = 10_000  # more of them do not move a box
 BOX_TRIM = 0.01  # share of an object's points at each end of an axis that its box leaves out
 
 
@@ -74,7 +75,7 @@ def upright_box(points: np.ndarray) -> Box:
     """The box of smallest ground area around (N, 3) points, without the outermost BOX_TRIM at each end of
     each axis.
     """
-    points = points.astype(np.float64)
+    points = points[:: max(1, len(points) // BOX_POINTS)].astype(np.float64)
     middle = points.mean(0)
     (_, (width, height), angle) = cv2.minAreaRect((points[:, :2] - middle[:2]).astype(np.float32))
     yaw = np.deg2rad(angle if width >= height else angle + 90)

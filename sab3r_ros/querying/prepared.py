@@ -18,11 +18,13 @@ LEAST_REST = (
 class PreparedMap:
     """features: (N, D) float16 as the map has them. unit: (N, D) bfloat16, of unit language vectors.
 
-    pool_logsumexp: (N,) float32, over all nouns of cosine / temperature.
+    scale: (N,) float32 that makes a feature's language vector unit. pool_logsumexp: (N,) float32, over all nouns of
+    cosine / temperature.
     """
 
     features: np.ndarray
     unit: Tensor
+    scale: Tensor
     pool_logsumexp: Tensor
 
 
@@ -34,20 +36,23 @@ def prepare(
     gram: (D, D) basisᵀ @ basis. pool: (D, P) basisᵀ @ text vectors of the nouns.
     """
     n, d = features.shape
-    unit, logsumexp = torch.empty(n, d, dtype=torch.bfloat16), torch.empty(n)
+    unit, scale, logsumexp = torch.empty(n, d, dtype=torch.bfloat16), torch.empty(n), torch.empty(n)
     changed = np.arange(n)
     if before is not None and before.features.shape[1] == d:
         kept = min(n, len(before.features))
-        unit[:kept], logsumexp[:kept] = before.unit[:kept], before.pool_logsumexp[:kept]
+        unit[:kept], scale[:kept] = before.unit[:kept], before.scale[:kept]
+        logsumexp[:kept] = before.pool_logsumexp[:kept]
         same = before.features[:kept].view(np.uint16) == features[:kept].view(np.uint16)
         changed = np.concatenate([np.flatnonzero(~same.all(1)), np.arange(kept, n)])
     for start in range(0, len(changed), BLOCK):
         rows = changed[start : start + BLOCK]
         f = torch.from_numpy(features[rows]).float()
-        f = f * ((f @ gram) * f).sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
+        factor = ((f @ gram) * f).sum(1).clamp_min(1e-12).rsqrt()
+        f = f * factor[:, None]
         index = torch.from_numpy(rows)
+        scale[index] = factor
         unit[index], logsumexp[index] = f.bfloat16(), torch.logsumexp(f @ pool / temperature, 1)
-    return PreparedMap(features, unit, logsumexp)
+    return PreparedMap(features, unit, scale, logsumexp)
 
 
 def rough_probability(

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 CONTACT_M = 0.12  # gap that still counts as touching: a few voxels and the pointmap's error
 NEAR_M = 0.6  # gap up to which things are fully "near" …
 FAR_M = 1.6  # … and beyond which not at all
+GAP_POINTS = 2000  # of a thing, spread over it: its surface to a few centimetres
 
 
 def falling(value: float, full: float, none: float) -> float:
@@ -15,9 +16,9 @@ def falling(value: float, full: float, none: float) -> float:
     return float(np.clip((none - value) / (none - full), 0, 1))
 
 
-def gap(a: np.ndarray, b: np.ndarray) -> float:
-    """Smallest distance between two sets of points (N, 3) and (M, 3), metres."""
-    few, many = (a, b) if len(a) < len(b) else (b, a)
+def gap(a: np.ndarray, b: np.ndarray, most: int = GAP_POINTS) -> float:
+    """Smallest distance between two sets of points (N, 3) and (M, 3), metres; `most` of each are looked at."""
+    few, many = (p[:: max(1, len(p) // most)] for p in ((a, b) if len(a) < len(b) else (b, a)))
     low, high = few.min(0), few.max(0)
     reach = np.linalg.norm(np.clip(many, low, high) - many, axis=1)  # to the box of the few: a lower bound
     close = many[reach <= reach.min() + np.linalg.norm(high - low)]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sab3r_ros.config import LocateConfig
-from sab3r_ros.querying.prepared import BLOCK, PreparedMap, prepare, rough_probability
+from sab3r_ros.querying.prepared import BLOCK, LEAST_REST, PreparedMap, prepare, rough_probability
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
 
@@ -102,6 +102,20 @@ class Scorer:
         directions, own = torch.from_numpy(phrases.directions), 1 + phrases.distractors
         query, added, removed = directions[:, :1], directions[:, 1:own], torch.from_numpy(phrases.removed)
         return rough_probability(prepared, query, added, removed, self.temperature)
+
+    def share_of_rows(self, prepared: PreparedMap, rows: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        """`share` of some rows of a prepared map: the nouns' competition is known, the rest is exact to float32."""
+        own = 1 + phrases.distractors
+        directions = np.concatenate([phrases.directions[:, :own], phrases.removed], 1)
+        pool, scale = prepared.pool_logsumexp.numpy(), prepared.scale.numpy() / np.float32(self.temperature)
+        out = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            logits = (prepared.features[part].astype(np.float32) @ directions) * scale[part, None]
+            part_of_pool = np.exp(logits - pool[part, None])
+            rest = np.maximum(1 - part_of_pool[:, own:].sum(1), LEAST_REST) + part_of_pool[:, 1:own].sum(1)
+            out[start : start + BLOCK] = part_of_pool[:, 0] / (part_of_pool[:, 0] + rest)
+        return out
 
     def score(self, share: np.ndarray | float) -> np.ndarray:
         """Shares → scores, 0..1: how often things of this share are what was asked for."""
