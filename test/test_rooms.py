@@ -9,11 +9,13 @@ import pytest
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.rooms.clip import render_room
 from sab3r_ros.rooms.layout import SPLITS, in_split
-from sab3r_ros.rooms.library import corner, load_library, read_catalogue, role_of
+from sab3r_ros.rooms.library import load_library, read_catalogue, role_of
+from sab3r_ros.rooms.obj import corner
 from sab3r_ros.rooms.pieces import caption, color_name, nyu40_class
-from sab3r_ros.rooms.procedural import SMALL_THINGS, chair, table
+from sab3r_ros.rooms.procedural import SMALL_THINGS
 from sab3r_ros.rooms.render import Renderer
 from sab3r_ros.rooms.scene import Scene
+from sab3r_ros.rooms.simple_furniture import chair, table
 from sab3r_ros.rooms.trajectory import look
 from sab3r_ros.rooms.write import ShardWriter, write_rooms
 from sab3r_ros.training.data import Shard, Vocabulary, reproject, transform, unproject

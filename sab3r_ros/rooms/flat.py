@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sab3r_ros.errors import ConfigError
-from sab3r_ros.rooms.layout import Layout, add_wall_pieces, furnish, in_split, keep_free
+from sab3r_ros.rooms.layout import add_wall_pieces, furnish, in_split, keep_free
 from sab3r_ros.rooms.pieces import Piece
+from sab3r_ros.rooms.placing import Layout
 from sab3r_ros.rooms.scene import Rng, Scene
 from sab3r_ros.rooms.shell import Gap, build_shell
 from sab3r_ros.rooms.textures import surface
