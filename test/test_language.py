@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_maps import box_points
 
 from sab3r_ros.querying.colors import color_degree, room_white, seen_colors
@@ -18,6 +20,7 @@ from sab3r_ros.querying.relations import (
     seen_degree,
     under_degree,
 )
+from sab3r_ros.querying.text import normalise
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,42 @@ from sab3r_ros.querying.relations import (
 def test_queries_are_understood(query, thing, color, relation, anchors):
     r = parse(query)
     assert (r.thing, r.color, r.relation, r.anchors) == (thing, color, relation, anchors)
+
+
+WORDS = [
+    *[
+        "a",
+        "the",
+        "chair",
+        "red",
+        "big",
+        "seat",
+        "of",
+        "on",
+        "to",
+        "nearest",
+        "between",
+        "and",
+        "in",
+        "left",
+        "where",
+        "is",
+        "please",
+        "dark",
+        "stools",
+    ],
+    "  ",
+    "?",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join), st.text(min_size=1)))
+def test_any_words_are_understood_as_something(query):
+    if normalise(query):
+        r = parse(query)
+        assert r.label == normalise(query) and r.thing.strip() == r.thing != ""
+        assert bool(r.relation) == bool(r.anchors) == bool(r.place)
 
 
 def test_sizes_and_parts():
