@@ -96,6 +96,17 @@ def test_stamps_that_jump_back_keep_the_map_and_go_on():
     assert len(mapper.trajectory().stamps) > known
 
 
+def test_a_frame_that_was_overtaken_is_left_out():
+    model, poses = OracleModel(World()), walk(24)
+    mapper = IncrementalMapper(model, CONFIG)
+    for n in [*range(12), 14, 13, *range(15, 24)]:
+        result = mapper.add_frame(model.world.frame(poses[n], 0.1 * n))
+        assert ("overtaken: 0.100 s" in result.reason) == (n == 13)
+        assert mapper.status().state is not TrackingState.LOST
+    mapper.flush()
+    assert trajectory_error(mapper.trajectory().T_WC, truth_of(mapper, poses)) < 0.004
+
+
 def test_a_saved_map_goes_on_where_it_is_recognised():
     model, poses = OracleModel(World()), walk(24)
     first = mapped(model, poses)

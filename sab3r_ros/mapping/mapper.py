@@ -28,6 +28,7 @@ T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
 LARGEST_MISFIT = (
     0.25  # a window whose shared points miss the map by more than this share of their spread is not forced in
 )
+OVERTAKEN_S = 0.5  # a frame that is so much older than the last was overtaken on its way; by more, a recording begins again
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ class IncrementalMapper:
     def add_frame(self, frame: Frame) -> FrameResult:
         """Make a keyframe of the frame if it shows enough that is new. Raises ImageError for an unusable image."""
         check_image(frame.image)
-        if frame.stamp < self._last_stamp:
-            log.warning(
-                "stamps jumped back by %.3f s: a new sequence begins, the map stays",
-                self._last_stamp - frame.stamp,
-            )
+        back = self._last_stamp - frame.stamp
+        if 0 < back < OVERTAKEN_S:
+            return FrameResult(False, f"overtaken: {back:.3f} s older than the image before it")
+        if back > 0:
+            log.warning("stamps jumped back by %.3f s: a new sequence begins, the map stays", back)
             self._begin_sequence()
         self._last_stamp = frame.stamp
         decision = self.selector.judge(frame)
