@@ -25,6 +25,9 @@ class PlainRule(Scorer):
     def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
         return self.cosines(features, phrases.directions[:, :1])[:, 0].clip(0, 1)
 
+    def share_of_rows(self, prepared: SameFeatures, rows: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        return self.share(prepared.features[rows], phrases)
+
     def score(self, share):
         return share
 

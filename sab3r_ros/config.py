@@ -106,16 +106,16 @@ class LocateConfig(Checked):
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
     )
     score_slope: float = option(
-        1.0, "of the logistic curve from the softmax's share to the score", 0.01, 100.0
+        1.1, "of the logistic curve from the softmax's share to the score", 0.01, 100.0
     )
     score_offset: float = option(
-        1.0, "of that curve: the score's logit at a share of one half", -100.0, 100.0
+        1.25, "of that curve: the score's logit at a share of one half", -100.0, 100.0
     )
     voxel_share: float = option(
         0.25, "a voxel joins an object from this part of the threshold's share on", 0.0, 1.0
     )
     join_m: float = option(
-        0.2, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0
+        0.1, "voxels in cells of this edge that touch belong to one object, metres", 0.01, 10.0
     )
     split_m: float = option(
         0.06, "things side by side come apart where cells of this edge leave gaps, metres", 0.001, 10.0
