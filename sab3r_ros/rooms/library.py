@@ -16,6 +16,7 @@ from tqdm import tqdm
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.rooms.obj import read_obj
 from sab3r_ros.rooms.pieces import Piece, nyu40_class
+from sab3r_ros.rooms.store import fingerprint, load_pieces, save_pieces
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +91,18 @@ def fetch(cache: Path = CACHE) -> Path:
 
 
 def load_library(folder: Path | None = None) -> list[Piece]:
-    """All usable pieces of the .sh3f files in `folder` (default: fetched). Half a minute. Raises ConfigError if none."""
-    folder = folder or fetch()
+    """All usable pieces of the .sh3f files in `folder` (default: fetched). Raises ConfigError if there are none.
+
+    Takes half a minute the first time; then they are read from a file beside the libraries, in a second or two.
+    """
+    folder = Path(folder or fetch())
+    libraries = sorted(folder.glob("*.sh3f"))
+    store, mark = folder / "pieces.npz", fingerprint(libraries)
+    kept = load_pieces(store, mark)
+    if kept is not None:
+        return kept
     pieces: list[Piece] = []
-    for file in sorted(Path(folder).glob("*.sh3f")):
+    for file in libraries:
         with zipfile.ZipFile(file) as archive:
             entries = read_catalogue(archive.read("PluginFurnitureCatalog.properties").decode("latin-1"))
             for entry in tqdm(entries, desc=file.stem, unit="piece"):
@@ -102,6 +111,7 @@ def load_library(folder: Path | None = None) -> list[Piece]:
                     pieces.append(piece)
     if not pieces:
         raise ConfigError(f"{folder} holds no furniture library (.sh3f)")
+    save_pieces(store, pieces, mark)
     return pieces
 
 
