@@ -16,8 +16,9 @@ from sab3r_ros.rooms.procedural import SMALL_THINGS
 from sab3r_ros.rooms.render import Renderer
 from sab3r_ros.rooms.scene import Scene
 from sab3r_ros.rooms.simple_furniture import chair, table
+from sab3r_ros.rooms.store import fingerprint, load_pieces, save_pieces
 from sab3r_ros.rooms.trajectory import look
-from sab3r_ros.rooms.write import ShardWriter, write_rooms
+from sab3r_ros.rooms.write import FIRST_SEED, ShardWriter, write_rooms
 from sab3r_ros.training.data import Shard, Vocabulary, reproject, transform, unproject
 
 pytest.importorskip("open3d")
@@ -131,6 +132,25 @@ def test_a_killed_writer_leaves_whole_rooms_and_goes_on(tmp_path):
     ShardWriter(tmp_path / "s", SIZE).close()
 
 
+def test_a_room_that_lacks_views_is_written_again(tmp_path):
+    write_rooms(tmp_path / "s", "train", [1, 3], 3, SIZE, [])
+    lines = tmp_path / "s" / "frames.jsonl"
+    whole = lines.read_text()
+    rows = whole.splitlines(keepends=True)
+    assert json.loads(rows[-1])["room"] == 3 and json.loads(rows[-1])["views"] > 1
+    lines.write_text("".join(rows[:-1]))  # the disk was full before the last line
+    writer = ShardWriter(tmp_path / "s", SIZE)
+    writer.close()
+    assert writer.rooms == {1}
+    write_rooms(tmp_path / "s", "train", [1, 3], 3, SIZE, [])
+    assert lines.read_text() == whole
+
+
+def test_seeds_of_the_splits_are_far_apart():
+    seeds = sorted(FIRST_SEED.values())
+    assert set(FIRST_SEED) == set(SPLITS) and min(np.diff(seeds)) >= 1_000_000
+
+
 def test_a_library_is_read_scaled_and_turned(tmp_path):
     obj = "mtllib m.mtl\nusemtl red\nv 0 0 0\nv 2 0 0\nv 2 1 0\nv 0 1 0\nv 0 0 4\nf 1 2 3 4\nf -5 -4 -1\n"
     catalogue = "id#1=x#chair\nname#1=Chair\ncategory#1=Office\nmodel#1=/m/chair.obj\nwidth#1=50\ndepth#1=60\nheight#1=90\n"
@@ -144,7 +164,28 @@ def test_a_library_is_read_scaled_and_turned(tmp_path):
     assert np.allclose(piece.vertices.min(0), [-0.25, -0.3, 0]) and np.allclose(
         piece.vertices.max(0), [0.25, 0.3, 0.9]
     )
+    assert (load_library(tmp_path)[0].vertices == piece.vertices).all()  # from pieces.npz
     assert piece.vertices[4, 1] == pytest.approx(-0.3)  # OBJ's front, +z, is the piece's front, −y
+
+
+def test_pieces_are_kept_and_read_anew_when_a_library_changes(tmp_path, caplog):
+    files = [tmp_path / "a.sh3f"]
+    files[0].write_bytes(b"one")
+    mark, store = fingerprint(files), tmp_path / "pieces.npz"
+    pieces = [make(np.random.default_rng(3)) for make in SMALL_THINGS]
+    assert load_pieces(store, mark) is None
+    save_pieces(store, pieces, mark)
+    for before, after in zip(pieces, load_pieces(store, mark), strict=True):
+        assert (before.id, before.name, before.nyu40, before.role, before.top) == (
+            after.id, after.name, after.nyu40, after.role, after.top,
+        )  # fmt: skip
+        for name in ("size", "vertices", "triangles", "uv", "material", "colors", "texture"):
+            assert (getattr(before, name) == getattr(after, name)).all()
+        assert all((a == b).all() for a, b in zip(before.textures, after.textures, strict=True))
+    files[0].write_bytes(b"another")
+    assert load_pieces(store, fingerprint(files)) is None
+    store.write_bytes(b"cut off")
+    assert load_pieces(store, mark) is None and "broken" in caplog.text
 
 
 def test_a_folder_without_a_library_says_so(tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,9 +34,9 @@ class ShardWriter:
         """size: (width, height). Data of an unfinished room, from a writer that was killed, is cut off."""
         folder.mkdir(parents=True, exist_ok=True)
         self.lines = folder / "frames.jsonl"
-        text = self.lines.read_text() if self.lines.exists() else ""
-        text = text[: text.rfind("\n") + 1]
-        self.lines.write_text(text)
+        self.lines.touch()
+        text = without_unfinished_room(self.lines.read_text())
+        os.truncate(self.lines, len(text.encode()))  # never rewritten: being killed here loses nothing
         self.rooms = {json.loads(line)["room"] for line in text.splitlines()}
         frames, pixels = text.count("\n"), size[0] * size[1]
         self.files = {}
@@ -54,6 +55,7 @@ class ShardWriter:
             {
                 "room": room,
                 "view": v,
+                "views": len(clip.images),
                 "K": clip.K.tolist(),
                 "T_WC": T_WC.tolist(),
                 "instances": {str(n): clip.labels[n] for n in np.unique(instance).tolist() if n},
@@ -66,6 +68,16 @@ class ShardWriter:
     def close(self) -> None:
         for file in self.files.values():
             file.close()
+
+
+def without_unfinished_room(text: str) -> str:
+    """The lines of a frames.jsonl without a torn last line, and without the last room if some of its views are missing."""
+    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)
+    if lines:
+        last = json.loads(lines[-1])
+        if last["view"] + 1 < last.get("views", 0):
+            lines = lines[: len(lines) - last["view"] - 1]
+    return "".join(lines)
 
 
 def write_rooms(
