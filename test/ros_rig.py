@@ -100,9 +100,11 @@ class Rig:
             MultiThreadedExecutor(4, context=self.context),
             SingleThreadedExecutor(context=self.context),
         ]
+        self.threads = [threading.Thread(target=executor.spin, daemon=True) for executor in self.executors]
         for executor, node in zip(self.executors, (self.node, self.peer), strict=True):
             executor.add_node(node)
-            threading.Thread(target=executor.spin, daemon=True).start()
+        for thread in self.threads:
+            thread.start()
         self.images = self.peer.create_publisher(Image, "image", SENSOR)
         self.watch(MapStatus, "status", QoSProfile(depth=10))
         self.watch(Log, "/rosout", QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL))
@@ -115,6 +117,10 @@ class Rig:
         self.node.close()
         for executor in self.executors:
             executor.shutdown()
+        for thread in self.threads:
+            thread.join(
+                10.0
+            )  # a node that is still in use keeps its name, and the next one of that name cannot log
         self.node.destroy_node()
         self.peer.destroy_node()
         rclpy.shutdown(context=self.context)
