@@ -134,3 +134,23 @@ def test_resampled_points_lie_on_the_line_at_even_steps():
     points = resampled(np.array([[0.0, 0], [1, 0], [1, 1]]), 0.25)
     assert np.allclose(points[:5], [[0, 0], [0.25, 0], [0.5, 0], [0.75, 0], [1, 0]])
     assert np.allclose(points[5:], [[1, 0.25], [1, 0.5], [1, 0.75]])
+
+
+def test_consecutive_views_of_a_tour_overlap_and_their_depths_agree():
+    pytest.importorskip("open3d")
+    clip = render_room(3, views=90, size=SIZE, kind="flat")
+    shares, errors = [], []
+    v, u = np.mgrid[: SIZE[1] : 2, : SIZE[0] : 2]
+    for i in range(0, len(clip.images) - 1, 4):
+        z = clip.depth[i][v, u].reshape(-1, 1)
+        rays = np.stack([u, v, np.ones(u.shape)], -1).reshape(-1, 3) @ np.linalg.inv(clip.K).T
+        T_JI = np.linalg.inv(clip.T_WC[i + 1]) @ clip.T_WC[i]
+        X = (rays * z) @ T_JI[:3, :3].T + T_JI[:3, 3]
+        pixel = np.round((X @ clip.K.T)[:, :2] / np.maximum(X[:, 2:], 1e-6)).astype(int)
+        inside = (X[:, 2] > 0.05) & (pixel >= 0).all(1) & (pixel < SIZE).all(1)
+        there = clip.depth[i + 1][pixel[inside, 1], pixel[inside, 0]]
+        error = np.abs(there / X[inside, 2] - 1)
+        shares.append((error < 0.03).sum() / len(X))
+        errors.append(np.median(error[error < 0.1]))
+    assert 0.4 < np.median(shares) < 0.85
+    assert max(errors) < 0.01
