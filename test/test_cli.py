@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from sab3r_ros.cli import main, parser
 from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.querying.text import load_text_encoder
+from sab3r_ros.types import Trajectory
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +56,21 @@ def test_help_shows_every_command_with_examples(capsys):
     assert {"map", "locate", "export", "weights", "distill"} <= set(
         parser()._subparsers._group_actions[0].choices
     )
+
+
+def test_locate_tells_views_if_asked(room, tmp_path, capsys):
+    saved = load_map(room)
+    T_WC = np.tile(np.array([[0.0, 0, 1, -2], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1]]), (2, 1, 1))
+    T_WC[1, 0, 3] = -2.5  # both look along x at the mug
+    facing = replace(saved.snapshot, trajectory=Trajectory(np.array([0.0, 1.0]), T_WC))
+    room = tmp_path / "facing.sab3r"
+    save_map(room, facing, saved.model_identity, saved.language, saved.feature_basis)
+    assert main(["locate", str(room), "a mug", "--views", "--json"]) == 0
+    (mug,) = json.loads(capsys.readouterr().out)["a mug"]["objects"]
+    assert mug["keyframes"] == [0, 1] and mug["best_keyframe"] == 0
+    assert (mug["first_seen_s"], mug["last_seen_s"]) == (0.0, 1.0)
+    assert main(["locate", str(room), "a mug", "--views"]) == 0
+    assert "seen by 2 keyframes" in capsys.readouterr().out
 
 
 def test_locate_by_a_point_and_by_a_picture(room, tmp_path, capsys):

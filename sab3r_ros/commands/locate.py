@@ -18,6 +18,9 @@ from sab3r_ros.types import LocateAnswer
 
 if TYPE_CHECKING:
     from sab3r_ros.mapping.map_file import SavedMap
+    from sab3r_ros.querying.views import ObjectViews
+
+    Views = dict[int, ObjectViews | None]
 
 EXAMPLES = """examples:
   sab3r locate room.sab3r "a black office chair"
@@ -60,6 +63,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--max-objects", type=int, metavar="N", help=f"a query; default {default.max_objects}"
     )
+    parser.add_argument(
+        "--views",
+        action="store_true",
+        help="also say when each object was seen first and last, and from where best",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object with the answer to each query")
     parser.set_defaults(run=run)
 
@@ -68,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Raises MapFileError, QueryError, and for --image ImageError and CheckpointError."""
     from sab3r_ros.mapping.map_file import load_map
     from sab3r_ros.querying.locate import locator_of
+    from sab3r_ros.querying.views import views_of
 
     if not (args.queries or args.point or args.image):
         raise QueryError("nothing was asked: say what to look for, or give --point or --image")
@@ -87,11 +96,12 @@ def run(args: argparse.Namespace) -> int:
         start = time.perf_counter()
         answers[query] = ask()
         latency_ms[query] = 1e3 * (time.perf_counter() - start)
+    seen = {o.id: views_of(snapshot, o) for a in answers.values() for o in a.objects} if args.views else {}
     if args.json:
-        rows = {query: as_json(answer, latency_ms[query]) for query, answer in answers.items()}
+        rows = {query: as_json(answer, latency_ms[query], seen) for query, answer in answers.items()}
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
-        sys.stdout.write("".join(as_text(query, answer) for query, answer in answers.items()))
+        sys.stdout.write("".join(as_text(query, answer, seen) for query, answer in answers.items()))
     return 0 if all(answer.success for answer in answers.values()) else 1
 
 
@@ -113,8 +123,8 @@ def vector_of(args: argparse.Namespace, saved: SavedMap) -> np.ndarray:
     return image_vector(model, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
-def as_text(query: str, answer: LocateAnswer) -> str:
-    """The message, then a line an object."""
+def as_text(query: str, answer: LocateAnswer, seen: Views) -> str:
+    """The message, then a line an object, and one on its views if they were asked for."""
     lines = [f"{query}: {answer.message}\n"]
     for rank, o in enumerate(answer.objects, 1):
         x, y, z = o.centroid
@@ -123,10 +133,15 @@ def as_text(query: str, answer: LocateAnswer) -> str:
             f"  {rank:2d}. score {o.score:.2f}  at ({x:6.2f}, {y:6.2f}, {z:6.2f}) m  "
             f"size {a:.2f} × {b:.2f} × {c:.2f} m  {len(o.indices)} voxels\n"
         )
+        if views := seen.get(o.id):
+            lines.append(
+                f"      seen by {len(views.keyframes)} keyframes, first at {views.first_seen_s:.2f} s, "
+                f"last at {views.last_seen_s:.2f} s, best by keyframe {views.best}\n"
+            )
     return "".join(lines)
 
 
-def as_json(answer: LocateAnswer, latency_ms: float) -> dict:
+def as_json(answer: LocateAnswer, latency_ms: float, seen: Views) -> dict:
     """Plain numbers: metres in the map frame, R_WB as rows."""
     return {
         "success": answer.success,
@@ -145,7 +160,20 @@ def as_json(answer: LocateAnswer, latency_ms: float) -> dict:
                     "R_WB": [[round(float(v), 6) for v in row] for row in o.box_R],
                 },
                 "voxels": len(o.indices),
+                **views_as_json(seen.get(o.id)),
             }
             for o in answer.objects
         ],
+    }
+
+
+def views_as_json(views: ObjectViews | None) -> dict:
+    """Stamps in seconds; keyframes are rows of the map's trajectory. Empty if they are not known."""
+    if views is None:
+        return {}
+    return {
+        "first_seen_s": views.first_seen_s,
+        "last_seen_s": views.last_seen_s,
+        "keyframes": views.keyframes.tolist(),
+        "best_keyframe": views.best,
     }
