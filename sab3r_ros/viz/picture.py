@@ -81,8 +81,8 @@ def visible_rows(snapshot: MapSnapshot) -> np.ndarray:
     """Rows that are drawn: without stray far points, and without a ceiling that would hide the room."""
     if len(snapshot.points) == 0:
         return np.zeros(0, np.int64)
-    low, high = np.percentile(snapshot.points, [0.5, 99.5], axis=0)
-    margin = 0.05 * (high - low) + snapshot.voxel_size_m
+    low, high = np.percentile(snapshot.points, [2, 98], axis=0)
+    margin = 0.1 * (high - low) + snapshot.voxel_size_m
     keep = ((snapshot.points >= low - margin) & (snapshot.points <= high + margin)).all(1)
     if len(snapshot.trajectory.T_WC):
         lid = snapshot.trajectory.T_WC[:, 2, 3].max() + 0.4 * max(high[2] - low[2], 1e-3)
