@@ -129,7 +129,7 @@ class Rig:
         self.peer.create_subscription(kind, topic, self.seen[topic].append, qos)
         return self.seen[topic]
 
-    def wait(self, condition, timeout: float = 15.0):
+    def wait(self, condition, timeout: float = 40.0):
         """What `condition()` returns once it is true. Fails after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
