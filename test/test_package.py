@@ -96,7 +96,7 @@ def test_rviz_shows_topics_that_the_node_has():
 
 
 def test_files_that_are_no_code_are_installed():
-    """Every tracked file below sab3r_ros/ that is not Python matches a pattern of setup.py's package_data."""
+    """What lies below sab3r_ros/ and is not Python matches a pattern of setup.py's package_data."""
     patterns = re.search(r"package_data=\{NAME: (\[.*?\])\}", (ROOT / "setup.py").read_text())[1]
     package = ROOT / "sab3r_ros"
     covered = {p for pattern in ast.literal_eval(patterns) for p in package.glob(pattern)}
@@ -106,6 +106,12 @@ def test_files_that_are_no_code_are_installed():
         for p in package.rglob("*")
         if p.is_file()
         and p.suffix not in (".py", ".pyc", ".so")
+        and p.name != "README.md"  # for those who read the source
         and p.relative_to(package).parts[0] not in generated
     }
     assert others <= covered, sorted(others - covered)
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
