@@ -25,7 +25,7 @@ from sab3r_ros.config import LocateConfig, MapperConfig
 from sab3r_ros.model.feature_model import load_model
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder
-from sab3r_ros.training.data import Shard, Vocabulary
+from sab3r_ros.training.shards import Shard, Vocabulary
 from sab3r_ros.types import MapSnapshot
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)

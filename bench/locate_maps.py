@@ -12,7 +12,7 @@ from sab3r_ros.geometry.sim3 import umeyama
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.querying.text import TextEncoder
-from sab3r_ros.training.data import Shard, transform, unproject
+from sab3r_ros.training.shards import Shard, transform, unproject
 from sab3r_ros.types import Frame, MapSnapshot, Trajectory
 
 VOXEL_M = 0.04

@@ -19,7 +19,7 @@ from sab3r_ros.rooms.simple_furniture import chair, table
 from sab3r_ros.rooms.store import fingerprint, load_pieces, save_pieces
 from sab3r_ros.rooms.trajectory import look
 from sab3r_ros.rooms.write import FIRST_SEED, ShardWriter, write_rooms
-from sab3r_ros.training.data import Shard, Vocabulary, reproject, transform, unproject
+from sab3r_ros.training.shards import Shard, Vocabulary, reproject, transform, unproject
 
 pytest.importorskip("open3d")
 SIZE = (64, 48)

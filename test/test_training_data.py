@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from sab3r_ros.errors import ConfigError
-from sab3r_ros.training.data import (
-    PairStream,
-    Shard,
-    View,
-    Vocabulary,
-    correspondences,
-    halve_depth,
-    make_batch,
-    mirrored,
-)
+from sab3r_ros.training.pairs import PairStream, correspondences, halve_depth, make_batch, mirrored
+from sab3r_ros.training.shards import Shard, View, Vocabulary
 
 H, W, F, Z = 32, 48, 40.0, 2.0
 K = np.array([[F, 0, (W - 1) / 2], [0, F, (H - 1) / 2], [0, 0, 1]])

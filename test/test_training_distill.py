@@ -9,8 +9,9 @@ from test_training_data import write_wall
 from sab3r_ros.config import DistillConfig
 from sab3r_ros.model import SAB3R, SAB3RConfig
 from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
-from sab3r_ros.training.data import PairStream, Shard, Vocabulary
 from sab3r_ros.training.distill import CollapseError, Trainer, learning_rate_factor
+from sab3r_ros.training.pairs import PairStream
+from sab3r_ros.training.shards import Shard, Vocabulary
 
 SIZE = (32, 64)
 CONFIG = DistillConfig(

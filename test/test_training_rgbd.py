@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sab3r_ros.training.data import Shard, Vocabulary
 from sab3r_ros.training.rgbd import RgbdFrame, registered, write_shard
+from sab3r_ros.training.shards import Shard, Vocabulary
 
 K = np.array([[40.0, 0, 31.5], [0, 40.0, 23.5], [0, 0, 1]])
 

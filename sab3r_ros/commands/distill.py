@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
     from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
     from sab3r_ros.querying.text import load_text_encoder
     from sab3r_ros.training.captions import CaptionVectors
-    from sab3r_ros.training.data import PairStream, Shard, Vocabulary
     from sab3r_ros.training.distill import Trainer
+    from sab3r_ros.training.pairs import PairStream
+    from sab3r_ros.training.shards import Shard, Vocabulary
     from sab3r_ros.training.validation import validate
 
     values = yaml.safe_load(args.config.read_text()) if args.config else {}

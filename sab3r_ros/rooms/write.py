@@ -1,4 +1,4 @@
-"""Rooms as training shards (format: sab3r_ros/training/data.py).
+"""Rooms as training shards (format: sab3r_ros/training/shards.py).
 
     python -m sab3r_ros.rooms.write --out build/rooms --split train --rooms 2000 --workers 2
 

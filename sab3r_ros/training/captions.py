@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sab3r_ros.querying.text import TextEncoder
-from sab3r_ros.training.data import Vocabulary
+from sab3r_ros.training.shards import Vocabulary
 from sab3r_ros.training.validation import NOT_A_CLASS
 
 # A pixel answers to its full caption, its plain name and its class; the mean of the three is its target.

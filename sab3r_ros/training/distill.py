@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from sab3r_ros.config import DistillConfig
 from sab3r_ros.errors import Sab3rError
-from sab3r_ros.training.data import PairStream
 from sab3r_ros.training.objective import losses
+from sab3r_ros.training.pairs import PairStream
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class Trainer:
         if dist.is_initialized():
             average_gradients(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        values = {k: float(v) for k, v in parts.items()} | {"gradient_norm": float(norm)}
+        values = {k: float(v.detach()) for k, v in parts.items()} | {"gradient_norm": float(norm)}
         if not math.isfinite(sum(values.values())):
             raise CollapseError(
                 f"step {self.step}: a loss is not finite: {values}. Resume with a smaller learning rate."

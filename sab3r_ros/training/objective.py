@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sab3r_ros.config import DistillConfig
-from sab3r_ros.training.data import Batch
 from sab3r_ros.training.losses import (
     caption_distillation,
     confidence_weighted,
@@ -15,6 +14,7 @@ from sab3r_ros.training.losses import (
     matching_loss,
     pointmap_error,
 )
+from sab3r_ros.training.pairs import Batch
 
 Losses = dict[str, Tensor]
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from sab3r_ros.training.data import unproject
 from sab3r_ros.training.pseudo_labels import INDOOR, DeepLabVoc
+from sab3r_ros.training.shards import unproject
 
 ROOM_LENGTH = 16  # consecutive frames that count as one room, within which pairs are sought
 

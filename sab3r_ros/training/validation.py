@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sab3r_ros.training.data import Shard, View, Vocabulary, correspondences, halve_depth, make_batch
+from sab3r_ros.training.pairs import correspondences, halve_depth, make_batch
+from sab3r_ros.training.shards import Shard, View, Vocabulary
 
 NOT_A_CLASS = {"otherprop", "otherstructure", "otherfurniture", "unknown", ""}
 
