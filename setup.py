@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["model/checkpoints/*", "querying/*.json"]},
+    package_data={NAME: ["model/checkpoints/*", "querying/*.json", "rooms/*.md"]},
     ext_modules=[interface_extension(package) for package in INTERFACES],
     cmdclass={"build_ext": BuildInterfaces},
     install_requires=[
