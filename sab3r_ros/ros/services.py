@@ -127,7 +127,7 @@ class Services:
         path = path or self.node.config.map_path
         if not path:
             raise Sab3rError(
-                "no path given, and parameter map_path is empty: say where, for example /tmp/room.sab3r"
+                "no path given, and parameter map_path is empty: say where, for example maps/room.sab3r"
             )
         return path
 
