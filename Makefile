@@ -37,7 +37,7 @@ test: all
 	$(RUN) -m pytest -q
 
 demo: all
-	$(RUN) -m sab3r_ros.demo $(if $(VIEW),--view)
+	$(RUN) -m sab3r_ros.ros.demo $(if $(VIEW),--view)
 
 clean:
 	rm -rf build install log *.egg-info $(VENV)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_ros_process import checkpoint  # noqa: F401  a fixture
 
-from sab3r_ros.demo.report import absolute_error, read_tum
+from sab3r_ros.ros.demo.report import absolute_error, read_tum
 from sab3r_ros.types import Trajectory
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def test_the_clip_is_what_its_attribution_says():
 
 def test_the_whole_demo_runs_and_reports_honestly(tmp_path, checkpoint):  # noqa: F811
     done = subprocess.run(
-        [sys.executable, "-m", "sab3r_ros.demo", "--model", str(checkpoint), "--out", str(tmp_path)],
+        [sys.executable, "-m", "sab3r_ros.ros.demo", "--model", str(checkpoint), "--out", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -58,7 +58,7 @@ def test_ctrl_c_in_the_middle_of_a_window_ends_cleanly(tmp_path, checkpoint, num
     try:
         node.hear("ready: model mini-")
         camera = subprocess.Popen(
-            [sys.executable, "-m", "sab3r_ros.demo.camera", str(ROOT / "test/data/tum_fr2desk20/rgb")],
+            [sys.executable, "-m", "sab3r_ros.ros.demo.camera", str(ROOT / "test/data/tum_fr2desk20/rgb")],
             cwd=ROOT,
         )
         camera.wait(60)  # its last images are still being worked on

@@ -1,6 +1,6 @@
 """A client process: asks while the map grows, waits until it has settled, asks again, and writes down the answers.
 
-python -m sab3r_ros.demo.client OUT_FOLDER QUERY [QUERY ...]
+python -m sab3r_ros.ros.demo.client OUT_FOLDER QUERY [QUERY ...]
 """
 
 from __future__ import annotations

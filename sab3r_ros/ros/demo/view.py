@@ -1,6 +1,6 @@
 """A window that shows the map grow: subscribes to the map cloud, the trajectory and the located boxes. RViz does it better.
 
-python -m sab3r_ros.demo.view
+python -m sab3r_ros.ros.demo.view
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`make demo`: a real clip through camera, mapper and client over DDS; a report, clouds and a picture in build/demo.
 
-python -m sab3r_ros.demo [--model mini] [--out build/demo] [--clip FOLDER] [--view]
+python -m sab3r_ros.ros.demo [--model mini] [--out build/demo] [--clip FOLDER] [--view]
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from sab3r_ros.demo.report import QUERIES, write_report
+from sab3r_ros.ros.demo.report import QUERIES, write_report
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CLIP = ROOT / "test" / "data" / "tum_fr2desk20"
 PROFILE = ROOT / "config" / "fastdds_large_data.xml"
 # A ROS domain for each run: the demo neither sees nor disturbs a robot on the network, nor another demo on this machine.
@@ -78,9 +78,9 @@ def main() -> int:
     )
     begin = time.monotonic()
     mapper = start("sab3r_ros.ros.node", "--ros-args", "-p", f"model:={args.model}")
-    camera = start("sab3r_ros.demo.camera", str(args.clip / "rgb"))
-    client = start("sab3r_ros.demo.client", str(args.out), *QUERIES)
-    view = [start("sab3r_ros.demo.view")] if args.view else []
+    camera = start("sab3r_ros.ros.demo.camera", str(args.clip / "rgb"))
+    client = start("sab3r_ros.ros.demo.client", str(args.out), *QUERIES)
+    view = [start("sab3r_ros.ros.demo.view")] if args.view else []
     try:
         while client.poll() is None:
             if mapper.poll() is not None:

@@ -1,6 +1,6 @@
 """A camera process: publishes a folder of stamped images at the rate at which they were taken.
 
-python -m sab3r_ros.demo.camera FOLDER        files are named by their stamp in seconds: 1311868169.163498.jpg
+python -m sab3r_ros.ros.demo.camera FOLDER        files are named by their stamp in seconds: 1311868169.163498.jpg
 """
 
 from __future__ import annotations
