@@ -183,6 +183,9 @@ class DistillConfig(Checked):
     stem_rate: float = option(
         0.3, "learning rate of the pretrained stem, as a fraction of the rest's", 0.0, 1.0
     )
+    frozen_layers: int = option(
+        4, "layers of the stem (a convolution and seven stages), the first ones, that do not learn", 0, 8
+    )
     warmup_steps: int = option(300, "steps of linear warm-up", 0)
     decay_share: float = option(
         0.5, "share of the steps, at the end, over which the rate falls to a hundredth", 0.0, 1.0

@@ -21,7 +21,7 @@ CONFIG = DistillConfig(
     matches=16,
     language_pixels=32,
     vocabulary_sample=2,
-    stem_rate=0.0,
+    frozen_layers=8,
     validate_every=2,
 )
 

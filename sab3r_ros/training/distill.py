@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from sab3r_ros.config import DistillConfig
 from sab3r_ros.errors import Sab3rError
+from sab3r_ros.model.precision import best_precision
 from sab3r_ros.training.objective import losses
 from sab3r_ros.training.pairs import PairStream
 
@@ -41,12 +42,13 @@ def learning_rate_factor(step: int, config: DistillConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, config: DistillConfig) -> list[dict]:
-    """AdamW groups: the pretrained stem learns slower, or not at all; biases and other vectors do not decay.
+    """AdamW groups: the pretrained stem learns slower, its first layers not at all; biases and other vectors do not decay.
 
-    A frozen stem (`stem_rate` 0) halves the cost of a step and keeps what photographs taught it.
+    The frozen layers, at high resolution, would cost most of a step's backward pass; what they see, edges and
+    textures, photographs have taught them well.
     """
-    if config.stem_rate == 0:
-        model.stem.requires_grad_(False)
+    for layer in (model.stem.first, *model.stem.stages)[: config.frozen_layers]:
+        layer.requires_grad_(False)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
         if p.requires_grad:
@@ -99,6 +101,7 @@ class Trainer:
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(parameter_groups(model, config), betas=(0.9, 0.98), foreach=True)
         self.step, self.seconds = 0, 0.0
+        self.mixed = best_precision(torch.device("cpu")) == torch.bfloat16
         self.lead = not dist.is_initialized() or dist.get_rank() == 0
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "state.pt").is_file():
@@ -138,7 +141,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_rate"] * learning_rate_factor(self.step, self.config)
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             parts = losses(self.model, batch, self.captions(), self.config)
         total = sum(parts.values())
         total.backward()

@@ -90,7 +90,7 @@ def write_shard(
             image, depth, K = registered(frame, size)
             images.write(image.tobytes())
             depths.write(depth.tobytes())
-            classes = label(image)
+            classes = cv2.resize(label(frame.color), size[::-1], interpolation=cv2.INTER_NEAREST)
             ids.write(classes.tobytes())
             instances = {str(c): INDOOR[c] for c in np.unique(classes).tolist() if c}
             row = {
