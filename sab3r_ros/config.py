@@ -194,6 +194,9 @@ class DistillConfig(Checked):
     gradient_clip: float = option(1.0, "largest norm of the gradient", 1e-6)
     ema: float = option(0.998, "decay of the averaged weights that are validated and kept", 0.0, 1.0)
     matches: int = option(320, "correspondences a pair", 1)
+    negatives: int = option(
+        2048, "random pixels of view 2 that each match competes with, besides the others", 0
+    )
     language_pixels: int = option(4096, "labelled pixels a step for the language head", 1)
     vocabulary_sample: int = option(768, "captions that a pixel is compared with in a step", 2)
     min_overlap: float = option(0.15, "least share of view 1 that view 2 sees", 0.0, 1.0)

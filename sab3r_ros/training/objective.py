@@ -86,10 +86,13 @@ def losses(model: torch.nn.Module, batch: Batch, captions: Tensor, config: Disti
 def descriptor_loss(
     desc: Tensor, desc_conf: Tensor, batch: Batch, size: tuple[int, int], config: DistillConfig
 ) -> Tensor:
-    """InfoNCE at the batch's matches, with as many random pixels of view 2 as further negatives, weighted by confidence."""
+    """InfoNCE at the batch's matches, with random pixels of view 2 as further negatives, weighted by confidence.
+
+    At inference a pixel chooses among all of view 2: a few hundred negatives would make the task too easy to learn from.
+    """
     first, second = desc.chunk(2)
     conf_first, conf_second = desc_conf.chunk(2)
-    extra = torch.rand_like(batch.matches[:, :, 1]) * batch.matches.new_tensor([size[1] - 1, size[0] - 1])
+    extra = torch.rand(len(first), config.negatives, 2) * batch.matches.new_tensor([size[1] - 1, size[0] - 1])
     d1 = F.normalize(sample_at(first, batch.matches[:, :, 0], size), dim=-1)
     d2 = F.normalize(sample_at(second, torch.cat([batch.matches[:, :, 1], extra], 1), size), dim=-1)
     loss = matching_loss(d1, d2, batch.matched, config.match_temperature)
