@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from sab3r_ros import __version__, commands
+from sab3r_ros.commands import bench
 from sab3r_ros.errors import Sab3rError
 
 EXAMPLES = """examples:
@@ -33,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-v", "--verbose", action="store_true", help="also say what is going on inside")
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
-        importlib.import_module(f"sab3r_ros.commands.{module}").add_parser(sub)
+        if not module.startswith(bench.PREFIX):  # those are `bench`'s own subcommands
+            importlib.import_module(f"sab3r_ros.commands.{module}").add_parser(sub)
     return top
 
 
