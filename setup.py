@@ -38,6 +38,7 @@ setup(
         "opencv-python-headless>=4.8",
         "open3d>=0.18",
         "scipy>=1.10",
+        "gtsam>=4.3",
         "transforms3d>=0.4.2",
         "onnxruntime>=1.16",
         "tokenizers>=0.15",

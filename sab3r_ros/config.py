@@ -60,10 +60,45 @@ class AlignmentConfig(Checked):
     ray_sigma_rad: float = option(0.008, "expected error of a matched ray, radians", 1e-5, 1.0)
     log_depth_sigma: float = option(0.12, "expected error of a pointmap's log distance", 1e-3, 10.0)
     scale_prior: float = option(
-        0.02, "expected change of a keyframe's log scale from its start, per window", 1e-4, 10.0
+        0.02, "expected change of a keyframe's log scale from its start, per window", 0.0001, 10.0
     )
     robust_width: float = option(3.0, "residuals beyond so many sigmas lose their say", 0.1, 100.0)
     refine_steps: int = option(15, "most Gauss-Newton steps", 1, 1000)
+
+
+@dataclass(frozen=True)
+class LoopConfig(Checked):
+    """How places are recognised and loops closed (mapping/places.py, mapping/pose_graph.py)."""
+
+    candidates: int = option(3, "places most alike a keyframe that are compared with it", 1, 100)
+    min_matches: int = option(50, "matches that must agree before a place counts as recognised", 6, 100_000)
+    min_inliers: float = option(0.3, "share of the matches with a place that must agree", 0.0, 1.0)
+    min_gap: int = option(
+        30, "keyframes after which seeing a place again counts as a loop, not as going on", 2, 1_000_000
+    )
+    max_discrepancy: float = option(
+        35.0, "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom", 0.0
+    )
+    rotation_sigma: float = option(
+        0.15,
+        "expected error of a rotation between keyframes, radians per relative error of their depths",
+        0.0001,
+        10.0,
+    )
+    translation_sigma: float = option(
+        0.15,
+        "of the translation, as a share of the distance of what is seen, per relative error of depth",
+        0.0001,
+        10.0,
+    )
+    log_scale_sigma: float = option(
+        0.35, "of the scale's logarithm, per relative error of depth", 0.0001, 10.0
+    )
+    wide_view: float = option(
+        5.0,
+        "how much faster a loop's errors grow, per way between the two cameras in units of the distance seen",
+        0.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -100,7 +135,7 @@ class LocateConfig(Checked):
     max_objects: int = option(10, "most objects in an answer", 1, 1000)
     max_query_length: int = option(1000, "longest query, characters", 1, 100_000)
     temperature: float = option(
-        0.05, "of the softmax in which a query competes with other phrases", 1e-4, 10.0
+        0.05, "of the softmax in which a query competes with other phrases", 0.0001, 10.0
     )
     synonym_cosine: float = option(
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0

@@ -14,11 +14,13 @@ class Frame:
     """One camera image.
 
     image: (H, W, 3) uint8 RGB. stamp: seconds. K: (3, 3) float64 intrinsics in pixels of this image, or None if unknown.
+    T_OC: (4, 4) rigid pose of the camera (RDF) in an odometry frame, metres, or None if unknown.
     """
 
     image: np.ndarray
     stamp: float
     K: np.ndarray | None = None
+    T_OC: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,16 @@ class View:
 
 
 class TrackingState(str, Enum):
-    """Where the mapper stands."""
+    """Where the mapper stands.
+
+    INITIALISING: no map yet. TRACKING: the newest keyframes stand in the map. LOST: they fit neither the map nor each other.
+    RELOCALISING: they make a piece of their own, which joins the map once a place of it is recognised.
+    """
 
     INITIALISING = "initialising"
     TRACKING = "tracking"
     LOST = "lost"
+    RELOCALISING = "relocalising"
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class MapStatus:
     keyframes_per_second: float
     scale_known: bool
     windows_rejected: int
+    loops: int
+    pieces: int
 
 
 @dataclass(frozen=True)

@@ -63,19 +63,23 @@ def test_noisy_pointmaps_still_give_a_trajectory(noise, limit):
     assert trajectory_error(mapper.trajectory().T_WC, truth_of(mapper, poses)) < limit
 
 
-def test_a_cut_to_another_world_is_refused_and_the_way_back_is_found():
+def test_a_cut_to_another_world_makes_a_piece_of_its_own_and_the_way_back_is_found():
     home, poses = World(), walk(24)
     model = OracleModel(home)
     mapper = mapped(model, poses)
-    known, voxels = len(mapper.trajectory().stamps), len(mapper.world)
+    known, points = len(mapper.trajectory().stamps), mapper.snapshot().points
     abroad = World(shift=37.0)
+    states = []
     for n, T_WC in enumerate(walk(8)):
         frame = abroad.frame(T_WC, 10 + 0.1 * n)
         home.seen |= abroad.seen
         model.world = abroad
         mapper.add_frame(frame)
-    assert mapper.status().state is TrackingState.LOST
-    assert len(mapper.trajectory().stamps) == known and len(mapper.world) == voxels
+        states.append(mapper.status().state)
+    assert TrackingState.LOST in states and states[-1] is TrackingState.RELOCALISING
+    assert mapper.status().pieces == 2 and len(mapper.trajectory().stamps) > known  # nothing is lost
+    assert (mapper.snapshot().points[: len(points)] == points).all()  # and nothing mixed
+    assert mapper.snapshot().points[len(points) :, 0].min() > points[:, 0].max() + 50
     model.world = home
     again = walk(24)[10]
     again[:3, 3] += [0.03, 0.02, 0.0]

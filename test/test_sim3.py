@@ -115,3 +115,10 @@ def test_robust_umeyama_ignores_a_third_of_wild_points():
     found, _ = robust_umeyama(X, Y, np.ones(300))
     assert found.s == pytest.approx(S.s, rel=0.01)
     assert found.angle_to(S) < 0.01 and np.linalg.norm(found.t - S.t) < 0.02
+
+
+@given(st.integers(0, 10_000))
+def test_the_adjoint_carries_a_change_across_a_pose(seed):
+    rng = np.random.default_rng(seed)
+    T, xi = Sim3.exp(rng.normal(0, 0.5, 7)), rng.normal(0, 0.3, 7)
+    assert np.allclose((T @ Sim3.exp(xi)).matrix(), (Sim3.exp(T.adjoint() @ xi) @ T).matrix())

@@ -61,6 +61,13 @@ class Sim3:
         """(..., 3) → (..., 3)."""
         return points @ (self.s * self.R.T).astype(points.dtype) + self.t.astype(points.dtype)
 
+    def adjoint(self) -> np.ndarray:
+        """(7, 7) with `T @ exp(xi) == exp(adjoint @ xi) @ T`: a change on this side of the pose, seen from the other."""
+        A = np.zeros((7, 7))
+        A[:3, :3], A[3:6, 3:6], A[6, 6] = self.R, self.s * self.R, 1.0
+        A[3:6, :3], A[3:6, 6] = skew(self.t) @ self.R, -self.t
+        return A
+
     def matrix(self) -> np.ndarray:
         """(4, 4) with the scale in the upper left block."""
         M = np.eye(4)

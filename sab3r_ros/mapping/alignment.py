@@ -29,11 +29,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class PairAlignment:
-    """T_ij takes points of j into i's frame. inliers: share of matches that agree. count: how many those are."""
+    """T_ij takes points of j into i's frame. inliers: share of matches that agree. count: how many those are.
+
+    depth_error: their median absolute log ratio of distances, which says how good the two pointmaps are.
+    """
 
     T_ij: Sim3
     inliers: float
     count: int
+    depth_error: float
 
 
 def unit(X: np.ndarray) -> np.ndarray:
@@ -66,18 +70,18 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
         return None
     poses = refine({edge.i: Sim3.identity(), edge.j: start}, [edge], {edge.i}, config)
     T_ij = poses[edge.j]
-    good = agreement(T_ij, edge, config)
+    good, ratio = agreement(T_ij, edge, config)
     if good.sum() < config.min_matches or good.mean() < config.min_inliers:
         return None
-    return PairAlignment(T_ij, float(good.mean()), int(good.sum()))
+    return PairAlignment(T_ij, float(good.mean()), int(good.sum()), float(np.median(ratio[good])))
 
 
-def agreement(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> np.ndarray:
-    """(M,) bool: matches whose points agree in both directions and in distance."""
+def agreement(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) bool: matches whose points agree in both directions and in distance; (M,) log ratios of distance, absolute."""
     q, back = T_ij.apply(edge.Xj), T_ij.inverse().apply(edge.Xi)
     cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
     ratio = np.abs(np.log(np.linalg.norm(q, axis=-1) / np.linalg.norm(edge.Xi, axis=-1)))
-    return (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
+    return (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio), ratio
 
 
 def refine(

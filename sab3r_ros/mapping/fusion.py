@@ -6,6 +6,7 @@ import numpy as np
 
 from sab3r_ros.config import MapperConfig
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.types import View
 
@@ -34,8 +35,8 @@ def surface_pixels(view: View, config: MapperConfig) -> np.ndarray:
     return good & near & (step < config.max_depth_step) & (view.confidence >= least)
 
 
-def fuse(world: SemanticMap, view: View, image: np.ndarray, T_WK: Sim3, config: MapperConfig) -> int:
-    """Integrate a view's surface pixels. image: (H, W, 3) uint8 at the pointmap's size. Returns the number of new voxels."""
+def fuse(world: SemanticMap, view: View, keyframe: Keyframe, T_WK: Sim3, config: MapperConfig) -> int:
+    """Integrate a keyframe's surface pixels, its image being of the pointmap's size. Returns the number of new voxels."""
     mask = np.zeros(view.confidence.shape, bool)
     mask[::PIXEL_STRIDE, ::PIXEL_STRIDE] = True
     v, u = np.nonzero(mask & surface_pixels(view, config))
@@ -45,4 +46,5 @@ def fuse(world: SemanticMap, view: View, image: np.ndarray, T_WK: Sim3, config: 
     else:
         h, w, _ = view.features.shape
         features = view.features[v * h // H, u * w // W]
-    return world.integrate(T_WK.apply(view.points[v, u]), image[v, u], features, view.confidence[v, u])
+    points, colors = T_WK.apply(view.points[v, u]), keyframe.image[v, u]
+    return world.integrate(points, colors, features, view.confidence[v, u], anchor=keyframe.id)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sab3r_ros.config import AlignmentConfig, MapperConfig
+from sab3r_ros.config import AlignmentConfig, LoopConfig, MapperConfig
 from sab3r_ros.errors import MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.fusion import fuse
+from sab3r_ros.mapping.atlas import Atlas, median_depth
 from sab3r_ros.mapping.keyframes import Keyframe, KeyframeSelector, check_image
-from sab3r_ros.mapping.places import PlaceMemory
+from sab3r_ros.mapping.loops import Hypothesis, Recogniser, same
+from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.window import Window
 from sab3r_ros.model.feature_model import FeatureModel
@@ -23,8 +23,6 @@ from sab3r_ros.types import Frame, MapSnapshot, MapStatus, TrackingState, Trajec
 
 log = logging.getLogger(__name__)
 
-# Map from first camera: the camera's right, down, forward (RDF) become −y, −z, x (REP-103).
-T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
 LARGEST_MISFIT = (
     0.25  # a window whose shared points miss the map by more than this share of their spread is not forced in
 )
@@ -33,12 +31,16 @@ OVERTAKEN_S = 0.5  # a frame that is so much older than the last was overtaken o
 
 @dataclass(frozen=True)
 class MapUpdate:
-    """What a window changed: ids of keyframes now placed, ids that found no place, new voxels, relative misfit."""
+    """What a window changed: ids of keyframes now placed, ids that found no place, new voxels, relative misfit.
+
+    loop: the keyframe seen before whose place it showed again, if it closed a loop.
+    """
 
     keyframes: tuple[int, ...]
     rejected: tuple[int, ...]
     new_voxels: int
     misfit: float
+    loop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,34 +60,27 @@ class IncrementalMapper:
         model: FeatureModel,
         config: MapperConfig | None = None,
         alignment: AlignmentConfig | None = None,
+        loops: LoopConfig | None = None,
     ) -> None:
-        self.model, self.config, self.alignment = (
-            model,
-            config or MapperConfig(),
-            alignment or AlignmentConfig(),
-        )
-        self._lock = threading.Lock()
-        self._version = 0
+        self.model, self.config = model, config or MapperConfig()
+        self.alignment, self.loops = alignment or AlignmentConfig(), loops or LoopConfig()
         self.reset()
 
     def reset(self) -> None:
         """Forget everything but the configuration."""
-        with self._lock:
-            self.selector = KeyframeSelector(self.config)
-            self.window = Window(self.model, self.alignment)
-            self.places = PlaceMemory()
-            self.world = SemanticMap(
-                self.config.voxel_size_m, self.model.feature_basis.shape[1], self.config.max_voxels
-            )
-            self.tracking = TrackingState.INITIALISING
-            self.windows_rejected = 0
-            self._placed: list[tuple[float, Sim3]] = []
-            self._next_id = 0
-            self._last_stamp = -np.inf
-            self._rng = np.random.default_rng(0)
-            self._times: deque[float] = deque(maxlen=20)
-            self._snapshot: MapSnapshot | None = None
-            self._version += 1
+        self.selector = KeyframeSelector(self.config)
+        self.window = Window(self.model, self.alignment)
+        version = self.atlas.version + 1 if hasattr(self, "atlas") else 0
+        self.atlas = Atlas(
+            self.config, self.loops, self.model.feature_basis.shape[1], self.model.identity, version
+        )
+        self.recogniser = Recogniser(self.atlas, self.alignment, self.loops)
+        self.tracking = TrackingState.INITIALISING
+        self.windows_rejected = 0
+        self._hypothesis: Hypothesis | None = None
+        self._last_stamp = -np.inf
+        self._rng = np.random.default_rng(0)
+        self._times: deque[float] = deque(maxlen=20)
 
     def add_frame(self, frame: Frame) -> FrameResult:
         """Make a keyframe of the frame if it shows enough that is new. Raises ImageError for an unusable image."""
@@ -103,146 +98,175 @@ class IncrementalMapper:
         )
 
     def add_keyframe(self, frame: Frame) -> MapUpdate | None:
-        """Encode a keyframe once; when it completes a window, align the window and fuse it into the map."""
+        """Encode a keyframe once; when it completes a window, align the window, fuse it into the map, look for a loop."""
         image, K = self.model.prepare(frame.image, frame.K)
-        keyframe = Keyframe(self._next_id, frame.stamp, image, K, self.model.encode(image))
-        self._next_id += 1
+        keyframe = Keyframe(self.atlas.next_id, frame.stamp, image, K, self.model.encode(image))
+        self.atlas.next_id += 1
         self._times.append(time.monotonic())
-        if self.tracking is TrackingState.LOST and not self._relocalised(keyframe):
-            return None
         self.window.add(keyframe)
+        if self.tracking in (TrackingState.LOST, TrackingState.RELOCALISING):
+            self._relocalise(keyframe)
         return self._process_window() if len(self.window.keyframes) >= self.config.window else None
 
     def flush(self) -> MapUpdate | None:
         """Process the keyframes that wait for their window to fill; nothing to do with fewer than two, or none waiting."""
-        waiting = [k for k in self.window.keyframes if k.T_WK is None]
-        return self._process_window() if waiting and len(self.window.keyframes) >= 2 else None
+        return self._process_window() if self._waiting() and len(self.window.keyframes) >= 2 else None
 
     def _process_window(self) -> MapUpdate | None:
+        fresh = self._waiting()
         poses = self.window.solve(self._rng)  # pointmaps of the window in one frame V
         placing = self._place(poses)  # that frame in the map, from the shared keyframes
-        fresh = [k for k in self.window.keyframes if k.T_WK is None]
         if placing is None:
             return self._reject(fresh)
-        T_WV, misfit = placing
+        T_WV, misfit, piece = placing
         placed = [k for k in fresh if k.id in poses]
-        new_voxels = 0
-        for keyframe in placed:
-            keyframe.T_WK = T_WV @ poses[keyframe.id]
-            new_voxels += self._fuse(keyframe)
-        lost = tuple(k.id for k in fresh if k.id not in poses)
+        new_voxels = sum(self._fuse(k, T_WV @ poses[k.id], poses, piece) for k in placed)
+        loop = self._close_loop(placed[-1])
         self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None]
         self.window.keep_last(self.config.shared)
-        self.tracking = TrackingState.TRACKING
-        return MapUpdate(tuple(k.id for k in placed), lost, new_voxels, misfit)
+        self._update_tracking()
+        lost = tuple(k.id for k in fresh if k.id not in poses)
+        return MapUpdate(tuple(k.id for k in placed), lost, new_voxels, misfit, loop)
 
-    def _place(self, poses: dict[int, Sim3]) -> tuple[Sim3, float] | None:
-        """T_WV and its misfit; None if too little of the window is connected, or it does not fit the map."""
-        fresh = [k for k in self.window.keyframes if k.T_WK is None and k.id in poses]
+    def _place(self, poses: dict[int, Sim3]) -> tuple[Sim3, float, int] | None:
+        """T_WV, its misfit and piece of the map; None if too little of the window is connected, or it does not fit."""
+        shared = [k for k in self.window.keyframes if k.T_WK is not None]
+        fresh = [k for k in self._waiting() if k.id in poses]
         if not fresh or len(poses) < 2:
             return None
-        if not self._placed:
-            return T_WC0, 0.0  # the first window makes the map: its first keyframe is the origin
+        if not shared:
+            return self.atlas.new_piece(), 0.0, fresh[0].id
         placing = self.window.place(poses, self._rng)
-        return placing if placing and placing[1] < LARGEST_MISFIT else None
+        fits = placing is not None and placing[1] < LARGEST_MISFIT
+        return (*placing, self.atlas.graph.piece[shared[-1].id]) if fits else None
 
-    def _fuse(self, keyframe: Keyframe) -> int:
-        view = self.window.view(keyframe)
-        with self._lock:
-            fresh = fuse(self.world, view, keyframe.image, keyframe.T_WK, self.config)
-            self.places.remember(keyframe.id, keyframe.T_WK, view)
-            self._placed.append((keyframe.stamp, keyframe.T_WK))
-            self._version += 1
-        return fresh
+    def _fuse(self, keyframe: Keyframe, T_WK: Sim3, poses: dict[int, Sim3], piece: int) -> int:
+        """Into the map, tied to the two keyframes of the window before it."""
+        before = [
+            k for k in self.window.keyframes if k.id < keyframe.id and k.T_WK is not None and k.id in poses
+        ]
+        edges = []
+        for other in before[-2:]:
+            pair = self.window.pair(other, keyframe, self._rng)
+            if pair is not None:
+                settled = replace(pair, T_ij=poses[other.id].inverse() @ poses[keyframe.id])
+                edges.append(self.recogniser.edge(other.id, keyframe.id, settled))
+        return self.atlas.add(keyframe, self.window.view(keyframe), T_WK, edges, piece)
+
+    def _close_loop(self, keyframe: Keyframe) -> int | None:
+        """Whether the keyframe shows a place seen long before; the map then moves until both agree."""
+        if not self.recogniser.is_new_viewpoint(keyframe.id):
+            return None
+        loop = self.recogniser.revisit(keyframe.id, self.window.view(keyframe))
+        if loop is None:
+            return None
+        self._move(loop)
+        return loop.i
+
+    def _move(self, loop: Between) -> None:
+        self.atlas.close(loop)
+        for k in self.window.keyframes:
+            k.T_WK = self.atlas.graph.T_WK.get(k.id)
 
     def _reject(self, fresh: list[Keyframe]) -> MapUpdate:
-        """A window that does not fit is not forced in: before the map begins try again later, afterwards we are lost."""
+        """A window that does not fit is not forced in: what is new in it has to recognise a place, or to begin a new piece."""
         self.windows_rejected += 1
-        if self._placed:
+        ids = [k.id for k in fresh]
+        if any(k.T_WK is not None for k in self.window.keyframes):
             self.tracking = TrackingState.LOST
-            self.window.keep_last(0)
-            log.warning(
-                "lost: keyframes %s do not fit the map; show a place that it knows", [k.id for k in fresh]
-            )
+            self.window.keep_last(len(fresh))
+            log.warning("lost: keyframes %s do not fit the map; show a place that it knows", ids)
+            for keyframe in fresh:
+                self._relocalise(keyframe)
         else:
             self.window.keep_last(1)
-            log.warning(
-                "cannot begin yet: the first keyframes do not match one another; move slowly, sideways"
-            )
-        return MapUpdate((), tuple(k.id for k in fresh), 0, float("nan"))
+            log.warning("keyframes %s do not match one another; move slowly, sideways", ids)
+        return MapUpdate((), tuple(k.id for k in fresh if k.T_WK is None), 0, float("nan"))
 
-    def _relocalised(self, keyframe: Keyframe) -> bool:
-        """Whether a keyframe shows a place of the map; it then carries the next window."""
-        self.window.keyframes = [keyframe]
-        found = self.places.recognise(self.window.view(keyframe), self.alignment, self._rng)
-        if found is None:
-            self.window.keep_last(0)
-            return False
-        keyframe.T_WK, alignment = found
-        self._fuse(keyframe)
-        self.window.keyframes = []
-        self.tracking = TrackingState.TRACKING
-        log.info("relocalised: %d matches agree", alignment.count)
-        return True
+    def _relocalise(self, keyframe: Keyframe) -> None:
+        """If the keyframe shows a place of another piece of the map, join it, and with it the piece it continues."""
+        placed = [k for k in self.window.keyframes if k.T_WK is not None]
+        own = self.atlas.graph.piece[placed[-1].id] if placed else keyframe.id
+        view = self.window.view(keyframe)
+        claim, before = self.recogniser.locate(keyframe.id, view, own, median_depth(view)), self._hypothesis
+        self._hypothesis = claim
+        if claim is None or not (claim.sure or (before is not None and self._agree(before, claim))):
+            return
+        self._hypothesis = None
+        place, pair = claim.sighting.place, claim.sighting.alignment
+        went = self.window.pair(placed[-1], keyframe, self._rng) if placed else None
+        if went is None:  # here after a cut: nothing to bring along
+            self.window.keyframes = [keyframe]
+            self.atlas.add(keyframe, view, claim.T_WK, [], self.atlas.graph.piece[place])
+            self.atlas.graph.connect(self.recogniser.edge(place, keyframe.id, pair))
+        else:
+            T_WK = placed[-1].T_WK @ went.T_ij
+            edge = self.recogniser.edge(placed[-1].id, keyframe.id, went)
+            self.atlas.add(keyframe, view, T_WK, [edge], own)
+            self._move(self.recogniser.edge(place, keyframe.id, pair, loop=True))
+        self._update_tracking()
+        log.info("relocalised: %d matches with keyframe %d agree", pair.count, place)
+
+    def _agree(self, before: Hypothesis, now: Hypothesis) -> bool:
+        """Whether two keyframes of the window stand to each other as the places say that they know them by."""
+        a, b = (next((k for k in self.window.keyframes if k.id == h.keyframe), None) for h in (before, now))
+        went = self.window.pair(a, b, self._rng) if a and b else None
+        return went is not None and same(before.T_WK @ went.T_ij, now.T_WK, now.depth)
+
+    def _waiting(self) -> list[Keyframe]:
+        return [k for k in self.window.keyframes if k.T_WK is None]
+
+    def _update_tracking(self) -> None:
+        """The newest keyframe stands in the map, or in a piece whose place in the map is not known."""
+        piece = self.atlas.graph.piece
+        home = piece[self.window.keyframes[-1].id] == min(piece.values())
+        self.tracking = TrackingState.TRACKING if home else TrackingState.RELOCALISING
 
     def _begin_sequence(self) -> None:
         """Frames no longer follow from the last one: the next keyframe has to recognise a place of the map, if there is any."""
         self.selector.reset()
         self.window.keep_last(0)
-        if self._placed:
+        if len(self.atlas.graph):
             self.tracking = TrackingState.LOST
+
+    @property
+    def world(self) -> SemanticMap:
+        return self.atlas.world
 
     @property
     def version(self) -> int:
         """Grows with every change of the map."""
-        return self._version
+        return self.atlas.version
 
     def status(self) -> MapStatus:
         """A summary; cheap, from any thread."""
         times = list(self._times)
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
-        memory = self.world.memory_bytes + self.places.memory_bytes
-        waiting = sum(k.T_WK is None for k in self.window.keyframes)
+        atlas = self.atlas
         return MapStatus(
             self.tracking,
-            len(self._placed),
-            waiting,
-            len(self.world),
-            memory,
+            len(atlas.graph),
+            len(self._waiting()),
+            len(atlas.world),
+            atlas.memory_bytes,
             rate,
             False,
             self.windows_rejected,
+            atlas.graph.loops,
+            atlas.graph.pieces,
         )
 
     def trajectory(self) -> Trajectory:
         """Poses of the keyframes in the map, by stamp order of arrival."""
-        placed = list(self._placed)
-        poses = np.stack([T.rigid() for _, T in placed]) if placed else np.zeros((0, 4, 4))
-        return Trajectory(np.array([stamp for stamp, _ in placed]), poses)
+        return self.atlas.trajectory()
 
     def snapshot(self) -> MapSnapshot:
         """The map as it is now, consistent and read-only; free while nothing changes. From any thread."""
-        with self._lock:
-            if self._snapshot is None or self._snapshot.version != self._version:
-                n, world = len(self.world), self.world
-                self._snapshot = MapSnapshot(
-                    world.points[:n].copy(),
-                    np.clip(np.rint(world.colors[:n]), 0, 255).astype(np.uint8),
-                    world.features[:n].copy(),
-                    world.confidence[:n].copy(),
-                    world.hits[:n].copy(),
-                    world.voxel_size_m,
-                    self.trajectory(),
-                    self.model.identity,
-                    self._version,
-                )
-            return self._snapshot
+        return self.atlas.snapshot()
 
     def state(self) -> dict[str, np.ndarray]:
         """What, besides the snapshot, a later session needs to go on in this map."""
-        with self._lock:
-            poses = np.array([T.matrix() for _, T in self._placed]).reshape(-1, 4, 4)
-            return {"placed_T_WK": poses, **self.places.arrays()}
+        return self.atlas.state()
 
     def restore(self, snapshot: MapSnapshot, state: dict[str, np.ndarray]) -> None:
         """Replace the map by a saved one; new frames join it once they recognise a place of it.
@@ -255,19 +279,11 @@ class IncrementalMapper:
                 "their features differ; load that model, or map again"
             )
         self.reset()
-        with self._lock:
-            self.world = SemanticMap(snapshot.voxel_size_m, self.world.feature_dim, self.config.max_voxels)
-            self.world.load(
-                snapshot.points, snapshot.colors, snapshot.features, snapshot.confidence, snapshot.hits
-            )
-            if state:
-                stamps, poses = snapshot.trajectory.stamps, state["placed_T_WK"]
-                self._placed = [(float(t), Sim3.from_matrix(T)) for t, T in zip(stamps, poses, strict=True)]
-                self.places = PlaceMemory.from_arrays(state)
-                self._next_id = 1 + max((p.id for p in self.places.places), default=-1)
-                self.tracking = TrackingState.LOST
-            self._version += 1
+        self.atlas.restore(snapshot, state)
+        if state:
+            self.tracking = TrackingState.LOST
 
     def current_pose(self) -> tuple[float, np.ndarray] | None:
         """Stamp and T_WC (4, 4) of the newest keyframe in the map, or None."""
-        return (self._placed[-1][0], self._placed[-1][1].rigid()) if self._placed else None
+        newest = next(reversed(self.atlas.stamps.items()), None)
+        return (newest[1], self.atlas.graph.T_WK[newest[0]].rigid()) if newest else None

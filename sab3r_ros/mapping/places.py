@@ -1,4 +1,4 @@
-"""What is kept of every keyframe so that its place is known again: a small signature and some described points."""
+"""What is kept of a keyframe so that its place is known again: a small signature and some described points."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sab3r_ros.config import AlignmentConfig
-from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.config import AlignmentConfig, LoopConfig
 from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair
 from sab3r_ros.mapping.matching import nearest
 from sab3r_ros.types import View
 
-POINTS = 800  # described points kept of a keyframe: 62 kB
-CANDIDATES = 5  # places that are looked at more closely
+POINTS = 600  # described points kept of a keyframe: 18 kB
+QUERY_POINTS = 1200  # of the view that is to be recognised
 
 
 @dataclass(frozen=True)
 class Place:
-    """id of the keyframe; T_WK its pose; signature (D,) unit; descriptors (P, 24) float16; points (P, 3) float32, own frame."""
+    """id of the keyframe; descriptors (P, 24) int8, 127 = 1; points (P, 3) float16, its own frame."""
 
     id: int
-    T_WK: Sim3
-    signature: np.ndarray
     descriptors: np.ndarray
     points: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A view looks like a place. alignment: T_place,view and how many matches agree."""
+
+    place: int
+    alignment: PairAlignment
 
 
 def signature(view: View) -> np.ndarray:
@@ -57,79 +62,96 @@ def described_points(view: View, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PlaceMemory:
-    """All keyframes of the map, a few ten kilobytes each."""
+    """Places by keyframe id. Looking one up among ten thousand is one product of a matrix and a vector."""
 
     def __init__(self) -> None:
-        self.places: list[Place] = []
+        self.places: dict[int, Place] = {}
+        self._ids = np.zeros(0, np.int64)  # of the rows of _signatures, increasing; both grow by doubling
+        self._signatures = np.zeros((0, 0), np.float32)
+        self._points = 0
 
-    def remember(self, id: int, T_WK: Sim3, view: View) -> None:
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def remember(self, id: int, view: View) -> None:
+        """Ids must increase."""
         descriptors, points = described_points(view, POINTS)
-        self.places.append(
-            Place(id, T_WK, signature(view), descriptors.astype(np.float16), points.astype(np.float32))
-        )
+        place = Place(id, np.rint(descriptors * 127).astype(np.int8), points.astype(np.float16))
+        self._append(place, signature(view))
+
+    def _append(self, place: Place, vector: np.ndarray) -> None:
+        n = len(self.places)
+        if n == len(self._ids):
+            grown = max(64, 2 * n)
+            ids, signatures = np.zeros(grown, np.int64), np.zeros((grown, len(vector)), np.float32)
+            ids[:n], signatures[:n] = self._ids, self._signatures.reshape(n, -1) if n else 0
+            self._ids, self._signatures = ids, signatures
+        self._ids[n], self._signatures[n] = place.id, vector
+        self.places[place.id] = place
+        self._points += len(place.points)
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._points * (24 + 6) + self._ids.nbytes + self._signatures.nbytes
+
+    def alike(self, view: View, before: int, count: int) -> list[int]:
+        """Ids below `before` of the places most like a view, best first.
+
+        What all places have in common is left out of the comparison: in one building everything is walls and floor.
+        """
+        n = int(np.searchsorted(self._ids[: len(self.places)], before))
+        if n == 0:
+            return []
+        known = self._signatures[:n]
+        scores = known @ (signature(view) - known.mean(0) * (n >= 10))
+        return [int(self._ids[k]) for k in np.argsort(-scores)[:count]]
+
+    def compare(
+        self,
+        view: View,
+        ids: list[int],
+        alignment: AlignmentConfig,
+        config: LoopConfig,
+        rng: np.random.Generator,
+    ) -> list[Sighting]:
+        """Those of the places that a view shows, most agreeing matches first: matched, aligned, and enough agree."""
+        found = []
+        descriptors, points = described_points(view, QUERY_POINTS)
+        for id in ids:
+            place = self.places[id]
+            theirs = place.descriptors.astype(np.float32)
+            there = nearest(theirs, descriptors)
+            mutual = nearest(descriptors, theirs)[there] == np.arange(len(theirs))
+            Xi, Xj = place.points[mutual].astype(float), points[there[mutual]].astype(float)
+            good = np.isfinite(Xi).all(1) & np.isfinite(Xj).all(1) & (Xi[:, 2] > 1e-3) & (Xj[:, 2] > 1e-3)
+            pair = align_pair(Edge(0, 1, Xi[good], Xj[good], np.ones(int(good.sum()))), alignment, rng)
+            if pair and pair.count >= config.min_matches and pair.inliers >= config.min_inliers:
+                found.append(Sighting(id, pair))
+        return sorted(found, key=lambda s: -s.alignment.count)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, one row a place, for a map file."""
-        P = self.places
+        P = list(self.places.values())
         return {
-            "place_ids": np.array([p.id for p in P], np.int64),
-            "place_T_WK": np.array([p.T_WK.matrix() for p in P]).reshape(-1, 4, 4),
+            "place_ids": self._ids[: len(P)].copy(),
             "place_sizes": np.array([len(p.points) for p in P], np.int64),
-            "place_signatures": np.stack([p.signature for p in P]) if P else np.zeros((0, 0), np.float32),
+            "place_signatures": self._signatures[: len(P)].copy(),
             "place_descriptors": np.concatenate([p.descriptors for p in P])
             if P
-            else np.zeros((0, 0), np.float16),
-            "place_points": np.concatenate([p.points for p in P]) if P else np.zeros((0, 3), np.float32),
+            else np.zeros((0, 24), np.int8),
+            "place_points": np.concatenate([p.points for p in P]) if P else np.zeros((0, 3), np.float16),
         }
 
     @staticmethod
     def from_arrays(arrays: dict[str, np.ndarray]) -> PlaceMemory:
         """The reverse of `arrays`. Raises KeyError if one is missing."""
         memory, cuts = PlaceMemory(), np.cumsum(arrays["place_sizes"])[:-1]
-        memory.places = (
-            [
-                Place(int(id), Sim3.from_matrix(T), signature, descriptors, points)
-                for id, T, signature, descriptors, points in zip(
-                    arrays["place_ids"],
-                    arrays["place_T_WK"],
-                    arrays["place_signatures"],
-                    np.split(arrays["place_descriptors"], cuts),
-                    np.split(arrays["place_points"], cuts),
-                    strict=True,
-                )
-            ]
-            if len(arrays["place_ids"])
-            else []
-        )
+        for id, vector, descriptors, points in zip(
+            arrays["place_ids"],
+            arrays["place_signatures"],
+            np.split(arrays["place_descriptors"], cuts) if len(arrays["place_ids"]) else [],
+            np.split(arrays["place_points"], cuts) if len(arrays["place_ids"]) else [],
+            strict=True,
+        ):
+            memory._append(Place(int(id), descriptors, points), vector)
         return memory
-
-    @property
-    def memory_bytes(self) -> int:
-        return sum(p.signature.nbytes + p.descriptors.nbytes + p.points.nbytes for p in self.places)
-
-    def recognise(
-        self, view: View, config: AlignmentConfig, rng: np.random.Generator
-    ) -> tuple[Sim3, PairAlignment] | None:
-        """Where a view stands if it shows a known place: T_W,view and the alignment that says so, or None.
-
-        The most alike signatures are matched and aligned; the one with most agreeing matches wins.
-        """
-        if not self.places:
-            return None
-        alike = np.stack([p.signature for p in self.places]) @ signature(view)
-        found: list[tuple[PairAlignment, Place]] = []
-        descriptors, points = described_points(view, 2 * POINTS)
-        for k in np.argsort(-alike)[:CANDIDATES]:
-            place = self.places[k]
-            theirs = place.descriptors.astype(np.float32)
-            there = nearest(theirs, descriptors)
-            mutual = nearest(descriptors, theirs)[there] == np.arange(len(theirs))
-            Xi, Xj = place.points[mutual].astype(float), points[there[mutual]].astype(float)
-            good = np.isfinite(Xi).all(1) & np.isfinite(Xj).all(1) & (Xi[:, 2] > 1e-3) & (Xj[:, 2] > 1e-3)
-            alignment = align_pair(Edge(0, 1, Xi[good], Xj[good], np.ones(int(good.sum()))), config, rng)
-            if alignment:
-                found.append((alignment, place))
-        if not found:
-            return None
-        alignment, place = max(found, key=lambda f: f[0].count)
-        return place.T_WK @ alignment.T_ij, alignment

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sab3r_ros.config import AlignmentConfig, LocateConfig, MapperConfig, NodeConfig
+from sab3r_ros.config import AlignmentConfig, LocateConfig, LoopConfig, MapperConfig, NodeConfig
 from sab3r_ros.errors import ConfigError, ImageError, Sab3rError
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.model.feature_model import FeatureModel, load_model
@@ -67,7 +67,7 @@ class MapperNode(Node):
             self.config.model, None if self.config.device == "auto" else self.config.device
         )
         self.new_mapper = lambda: IncrementalMapper(
-            self.model, configs[MapperConfig], configs[AlignmentConfig]
+            self.model, configs[MapperConfig], configs[AlignmentConfig], configs[LoopConfig]
         )
         self.mapper = self.new_mapper()
         self.outputs = Outputs(self, self.config)

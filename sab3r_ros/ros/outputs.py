@@ -23,6 +23,7 @@ STATES = {
     TrackingState.INITIALISING: MapStatus.INITIALISING,
     TrackingState.TRACKING: MapStatus.TRACKING,
     TrackingState.LOST: MapStatus.LOST,
+    TrackingState.RELOCALISING: MapStatus.RELOCALISING,
 }
 
 
@@ -85,6 +86,8 @@ class Outputs:
                 memory_bytes=status.memory_bytes,
                 rate=float(status.keyframes_per_second),
                 scale_known=status.scale_known,
+                loops=status.loops,
+                pieces=status.pieces,
                 **counts,
             )
         )

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
-from sab3r_ros.config import AlignmentConfig, LocateConfig, MapperConfig, NodeConfig, from_dict
+from sab3r_ros.config import AlignmentConfig, LocateConfig, LoopConfig, MapperConfig, NodeConfig, from_dict
 from sab3r_ros.errors import ConfigError
 
 # Parameter prefix of each dataclass: NodeConfig's stand at the top, "mapper.voxel_size_m" is MapperConfig's.
@@ -18,6 +18,7 @@ GROUPS: dict[str, type] = {
     "": NodeConfig,
     "mapper": MapperConfig,
     "alignment": AlignmentConfig,
+    "loops": LoopConfig,
     "locate": LocateConfig,
 }
 RCLPY_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
