@@ -1,0 +1,204 @@
+"""Figures of a model on a shard: depth, matches, poses and words, over frames and pairs that a seed fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sab3r_ros.config import AlignmentConfig
+from sab3r_ros.evaluation.aliked import Aliked
+from sab3r_ros.evaluation.metrics import confusion, segmentation_score
+from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.keyframes import Keyframe
+from sab3r_ros.mapping.matching import match_views
+from sab3r_ros.mapping.window import Window
+from sab3r_ros.model.feature_model import FeatureModel
+from sab3r_ros.training.pairs import correspondences
+from sab3r_ros.training.shards import Shard, View, reproject, transform, unproject
+from sab3r_ros.training.validation import NOT_A_CLASS, depth_errors, match_figures
+from sab3r_ros.types import View as ModelView
+
+MATCH_OVERLAP, POSE_OVERLAP = (0.25, 0.9), (0.15, 0.6)
+CLOSE_PX, POSE_DEG = 3.0, 15.0
+REMEMBERED_VIEWS = 32
+COVISIBLE_SAMPLES = 600  # pixels of a pair whose true match is known
+
+Encode = Callable[[View], Any]
+
+
+def of_image(model: FeatureModel) -> Encode:
+    """How a network sees a shard's view: through its image alone."""
+    return lambda view: model.encode(view.image.copy())
+
+
+@dataclass
+class Judge:
+    """Judges one model on one shard. encode: from the shard's view to the model's encoding (`of_image`, or the truth's)."""
+
+    shard: Shard
+    model: FeatureModel
+    encode: Encode
+
+    def __post_init__(self) -> None:
+        self.encoding = lru_cache(REMEMBERED_VIEWS)(lambda k: self.encode(self.shard.view(k)))
+
+    def view(self, k: int) -> ModelView:
+        return self.model.decode(self.encoding(k), self.encoding(k))[0]
+
+    def depth(self, frames: Sequence[int]) -> dict[str, float]:
+        """Median-scaled AbsRel and share within a factor of 1.25, means over frames."""
+        errors = [
+            depth_errors(
+                np.log(np.maximum(self.view(k).points[..., 2].astype(float), 1e-6)), self.shard.view(k).depth
+            )
+            for k in tqdm(frames, desc="depth", unit="view", leave=False, disable=None)
+        ]
+        abs_rel, delta = np.mean(errors, 0)
+        return {"abs_rel": float(abs_rel), "delta": float(delta)}
+
+    def matches(self, pairs: np.ndarray, seed: int = 0) -> dict[str, float]:
+        """Reciprocal matches of covisible pixels: share within 3 px of truth, share of them matched; and the former for
+
+        the matches that the mapper would use.
+        """
+        rng, most = np.random.default_rng(seed), AlignmentConfig().max_matches
+        figures, used = [], []
+        for i, j in tqdm(pairs, desc="matches", unit="pair", leave=False, disable=None):
+            views = self.shard.view(i), self.shard.view(j)
+            first, second = self.view(i), self.view(j)
+            maps = (torch.from_numpy(v.descriptors).permute(2, 0, 1) for v in (first, second))
+            figures.append(match_figures(*maps, views, rng))
+            found = match_views(first, second)
+            best = np.argsort(-found.weight)[:most]
+            error = match_errors(found.first[best], found.second[best], views)
+            used.append(np.mean(error < CLOSE_PX) if len(error) else np.nan)
+        close, share = np.nanmean(figures, 0)
+        return {"match_3px": float(close), "match_share": float(share), "used_3px": float(np.nanmean(used))}
+
+    def poses(self, pairs: np.ndarray, known_camera: bool, seed: int = 0) -> dict[str, float]:
+        """Relative poses as the mapper takes them: rra and rta at 15 degrees over all pairs, a pair without a pose counts as
+        missed; found: share of pairs with a pose; rotation: median error of those, degrees.
+        """
+        rng = np.random.default_rng(seed)
+        errors = []
+        for i, j in tqdm(pairs, desc="poses", unit="pair", leave=False, disable=None):
+            a, b = self.shard.view(i), self.shard.view(j)
+            window = Window(self.model, AlignmentConfig())
+            for n, (k, view) in enumerate(((i, a), (j, b))):
+                K = view.K if known_camera else None
+                window.add(Keyframe(n, float(n), view.image, K, self.encoding(k)))
+            poses = window.solve(rng)
+            truth = np.linalg.inv(a.T_WC) @ b.T_WC
+            errors.append(pose_errors(poses.get(1), truth))
+        return pose_figures(np.array(errors))
+
+    def words(self, frames: Sequence[int], queries: dict[str, np.ndarray]) -> dict[str, float]:
+        """Segmentation by text. queries: NYU40 class → unit vector; classes that the frames lack do not compete."""
+        entries = self.shard.vocabulary.entries
+        labels = {k: self.shard.view(k).labels[2::4, 2::4] for k in frames}
+        seen = np.unique(np.concatenate([np.unique(v) for v in labels.values()]))
+        names = sorted({entries[n][2] for n in seen if n >= 0} - NOT_A_CLASS)
+        class_of = np.array([names.index(e[2]) if e[2] in names else -1 for e in entries] + [-1])
+        texts = np.stack([queries[n] for n in names]) @ self.model.feature_basis
+        counts = np.zeros((len(names), len(names) + 1), np.int64)
+        for k in tqdm(frames, desc="words", unit="view", leave=False, disable=None):
+            guess = (self.view(k).features.astype(np.float32) @ texts.T).argmax(-1)
+            counts += confusion(class_of[labels[k]], guess, len(names))
+        score = segmentation_score(counts)
+        truth = counts.sum(1)
+        return {
+            "miou": score.miou,
+            "majority_miou": float(truth.max() / truth.sum() / len(names)),
+            "classes": float(len(names)),
+        }
+
+
+def match_errors(first: np.ndarray, second: np.ndarray, views: tuple[View, View]) -> np.ndarray:
+    """Pixels between where matches (M, 2), (M, 2) end and where they should; infinite where nothing is to be matched."""
+    a, b = views
+    h, w = a.depth.shape
+    cell = np.clip(np.round(first), 0, [w - 1, h - 1]).astype(int)
+    z = a.depth[cell[:, 1], cell[:, 0]].astype(float)
+    X_W = transform(a.T_WC, unproject(first, z, a.K))
+    truth, seen = reproject(X_W, {"T_WC": b.T_WC, "K": b.K}, b.depth)
+    return np.where(seen & (z > 0), np.linalg.norm(truth - second, axis=1), np.inf)
+
+
+def pose_errors(T: Sim3 | None, truth: np.ndarray) -> tuple[float, float]:
+    """Degrees between rotations and between directions of travel; infinite without a pose, or without a direction."""
+    if T is None:
+        return np.inf, np.inf
+    cosine = (np.trace(T.R.T @ truth[:3, :3]) - 1) / 2
+    lengths = np.linalg.norm(T.t) * np.linalg.norm(truth[:3, 3])
+    heading = T.t @ truth[:3, 3] / lengths if lengths > 1e-9 else np.nan
+    rotation, direction = np.degrees(np.arccos(np.clip([cosine, heading], -1, 1)))
+    return float(rotation), float(direction) if np.isfinite(direction) else np.inf
+
+
+def pose_figures(errors: np.ndarray) -> dict[str, float]:
+    """errors (N, 2) of `pose_errors` → rra, rta, found, rotation."""
+    found = np.isfinite(errors[:, 0])
+    return {
+        "rra": float((errors[:, 0] < POSE_DEG).mean()),
+        "rta": float((errors[:, 1] < POSE_DEG).mean()),
+        "found": float(found.mean()),
+        "rotation": float(np.median(errors[found, 0])) if found.any() else float("nan"),
+    }
+
+
+def identity_poses(shard: Shard, pairs: np.ndarray) -> dict[str, float]:
+    """What "nothing has moved" scores."""
+    return pose_figures(
+        np.array(
+            [
+                pose_errors(Sim3.identity(), np.linalg.inv(shard.view(i).T_WC) @ shard.view(j).T_WC)
+                for i, j in pairs
+            ]
+        )
+    )
+
+
+def constant_depth(shard: Shard, frames: Sequence[int]) -> dict[str, float]:
+    """What one depth for the whole picture scores."""
+    depths = [shard.view(k).depth for k in frames]
+    abs_rel, delta = np.mean([depth_errors(np.zeros_like(d), d) for d in depths], 0)
+    return {"abs_rel": float(abs_rel), "delta": float(delta)}
+
+
+def choose_pairs(shard: Shard, overlap: tuple[float, float], count: int, seed: int = 0) -> np.ndarray:
+    """At most `count` ordered pairs (N, 2) whose overlap lies in the range; neighbours in the shard together."""
+    usable = np.flatnonzero((shard.overlaps >= overlap[0]) & (shard.overlaps < overlap[1]))
+    chosen = np.random.default_rng(seed).choice(usable, min(count, len(usable)), replace=False)
+    return shard.pairs[np.sort(chosen)]
+
+
+def aliked_matches(aliked: Aliked, shard: Shard, pairs: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """A published matcher on the same pairs: mutual nearest neighbours of its keypoints.
+
+    match_3px: of the matches whose true place is seen, how many are within 3 px. match_share: keypoints among the covisible
+    pixels, as a share of these, that have a match: a pixel counts if a matched keypoint lies within 1 px.
+    """
+    keypoints = lru_cache(REMEMBERED_VIEWS)(lambda k: aliked.keypoints(shard.view(k).image))
+    rng, close, share = np.random.default_rng(seed), [], []
+    for i, j in tqdm(pairs, desc="ALIKED", unit="pair", leave=False, disable=None):
+        views = shard.view(i), shard.view(j)
+        (p, d), (q, e) = keypoints(i), keypoints(j)
+        if min(len(p), len(q)) == 0:
+            close.append(0.0), share.append(0.0)
+            continue
+        similarity = d @ e.T
+        there, back = similarity.argmax(1).numpy(), similarity.argmax(0).numpy()
+        mutual = back[there] == np.arange(len(there))
+        error = match_errors(p[mutual].astype(float), q[there[mutual]].astype(float), views)
+        known = np.isfinite(error)
+        close.append(float((error[known] < CLOSE_PX).mean()) if known.any() else np.nan)
+        truth, seen = correspondences(*views, COVISIBLE_SAMPLES, rng)
+        apart = np.abs(truth[seen, 0][:, None] - p[mutual][None]).max(-1)
+        share.append(float((apart.min(1) <= 1).mean()) if mutual.any() and seen.any() else 0.0)
+    return {"match_3px": float(np.nanmean(close)), "match_share": float(np.mean(share))}
