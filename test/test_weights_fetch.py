@@ -13,7 +13,8 @@ from small_heads import small_heads  # noqa: F401
 from sab3r_ros.commands import weights as command
 from sab3r_ros.errors import CheckpointError
 from sab3r_ros.model import SAB3R, SAB3RConfig
-from sab3r_ros.model.catalog import CATALOG, cached_files, cached_network
+from sab3r_ros.model.catalog import CATALOG, cached_files, cached_network, cached_path
+from sab3r_ros.model.lock import Locked, lock_file, locked
 from sab3r_ros.model.weights import load_checkpoint, own_tensors, read_metadata
 
 TINY = SAB3RConfig(
@@ -25,7 +26,7 @@ COMMIT = "c0ffee" * 6 + "abcd"
 class Hub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.claimed, self.requests = b"", "", []
+        self.content, self.claimed, self.commit, self.requests = b"", "", COMMIT, []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.server.requests.append(("HEAD", self.path))
         self.send_response(302)
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.server.commit)
         self.send_header("X-Linked-Etag", f'"{self.server.claimed}"')
         self.send_header("X-Linked-Size", str(len(self.server.content)))
         self.send_header("Location", "/storage")
@@ -103,8 +104,88 @@ def test_a_revision_can_be_pinned(hub, network):
     assert hub.requests[0] == ("HEAD", f"/{CATALOG['mast3r'].repo}/resolve/v1%2Fa/model.safetensors")
 
 
+def forget_network(name="mast3r"):
+    """As on another day, with the cache emptied but the lock still there."""
+    cached_network(name).unlink()
+    cached_path(name, CATALOG[name].files[0]).unlink()
+
+
+def republish(hub, tmp_path):
+    """The same name, another network, another commit."""
+    torch.manual_seed(1)
+    save_file({k: v.clone() for k, v in own_tensors(SAB3R(TINY)).items()}, tmp_path / "other.safetensors")
+    hub.content = (tmp_path / "other.safetensors").read_bytes()
+    hub.claimed, hub.commit = hashlib.sha256(hub.content).hexdigest(), "beef" * 10
+
+
+def test_the_first_fetch_pins_commit_and_sha256(hub, network):
+    fetch("mast3r")
+    assert locked("mast3r/model.safetensors") == Locked(COMMIT, hub.claimed)
+    forget_network()
+    fetch("mast3r")
+    heads = [path for verb, path, *_ in hub.requests if verb == "HEAD"]
+    assert heads[0].split("/")[-2] == "main" and heads[1].split("/")[-2] == COMMIT  # no longer the branch
+
+
+def test_a_silent_change_is_refused_and_a_revision_overrides(hub, network, tmp_path):
+    fetch("mast3r")
+    first = hub.claimed
+    forget_network()
+    republish(hub, tmp_path)
+    asked = len([r for r in hub.requests if r[0] == "GET"])
+    with pytest.raises(
+        CheckpointError, match=f"has changed: its sha256 is {hub.claimed}.*{first}.*--revision"
+    ):
+        fetch("mast3r")
+    assert len([r for r in hub.requests if r[0] == "GET"]) == asked  # refused before a byte came
+    assert not cached_network("mast3r").exists() and locked("mast3r/model.safetensors").sha256 == first
+    fetch("mast3r", revision="main")
+    assert locked("mast3r/model.safetensors") == Locked("beef" * 10, hub.claimed)
+    assert read_metadata(cached_network("mast3r"))["revision"] == "beef" * 10
+
+
+def test_a_change_is_noticed_where_the_server_publishes_no_sha256(hub, network, tmp_path):
+    hub.claimed = ""
+    fetch("mast3r")
+    forget_network()
+    republish(hub, tmp_path)
+    hub.claimed = ""
+    with pytest.raises(CheckpointError, match="the published file has changed"):
+        fetch("mast3r")
+    assert not cached_path("mast3r", "model.safetensors").exists()
+
+
+def test_a_revision_replaces_the_file_that_is_here(hub, network, tmp_path):
+    fetch("mast3r")
+    republish(hub, tmp_path)
+    fetch("mast3r", revision="beef")
+    assert read_metadata(cached_network("mast3r"))["source_sha256"] == hub.claimed
+
+
+def test_a_file_put_there_by_hand_is_locked_too(hub, network):
+    path = cached_path("mast3r", "model.safetensors")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(hub.content)
+    fetch("mast3r")
+    assert hub.requests == [] and locked("mast3r/model.safetensors") == Locked("", hub.claimed)
+    assert read_metadata(cached_network("mast3r"))["revision"] == "unknown"
+    cached_network("mast3r").unlink()
+    path.write_bytes(hub.content + b"x")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has changed"):
+        fetch("mast3r")
+
+
+@pytest.mark.parametrize("content", ["not json", "[1]", '{"mast3r/model.safetensors": {"commit": "a"}}'])
+def test_an_unusable_lock_is_named(hub, network, content):
+    lock_file().parent.mkdir(parents=True, exist_ok=True)
+    lock_file().write_text(content)
+    with pytest.raises(CheckpointError, match=r"weights\.lock\.json"):
+        fetch("mast3r")
+    assert not cached_network("mast3r").exists()
+
+
 def test_a_stopped_download_is_resumed(hub, network):
-    part = cached_network("mast3r").parent / "mast3r" / "model.safetensors.part"
+    part = cached_network("mast3r").parent / "mast3r" / f"model.safetensors.{hub.claimed[:8]}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(hub.content[:1000])
     fetch("mast3r")

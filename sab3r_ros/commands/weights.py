@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sab3r_ros.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from sab3r_ros.model.catalog import Source
 
 EXAMPLES = """examples:
   sab3r weights fetch mast3r                     shows size, sha256 and licence, asks, downloads, converts
@@ -26,7 +30,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     fetch = actions.add_parser("fetch", help="download published weights into the cache")
     fetch.add_argument("name", help="sab3r, mast3r, clip, featup, dinov2; mini is part of the package")
     fetch.add_argument(
-        "--revision", help="commit of the hub's repository; default: its newest, which is shown"
+        "--revision",
+        help="commit, tag or branch of the hub's repository; default: the commit that was fetched first, else the newest. "
+        "Renews the lock",
     )
     fetch.add_argument("--accept-licence", action="store_true", help="do not ask")
     convert = actions.add_parser("convert", help="turn a public checkpoint into this package's format")
@@ -45,9 +51,9 @@ def run(args: argparse.Namespace) -> None:
 
 def fetch(args: argparse.Namespace) -> None:
     """Raises CheckpointError if the name is unknown, the licence declined, or the hub out of reach."""
-    from sab3r_ros.model.catalog import CATALOG, cache_folder, cached_network
-    from sab3r_ros.model.download import download, resolve, resolve_address
+    from sab3r_ros.model.catalog import CATALOG, cached_network, cached_path
     from sab3r_ros.model.feature_model import EMBEDDED
+    from sab3r_ros.model.lock import locked
     from sab3r_ros.model.public_checkpoints import convert as convert_public
 
     if args.name == "mini":
@@ -63,37 +69,53 @@ def fetch(args: argparse.Namespace) -> None:
     if source.network and cached_network(source.name).is_file() and not args.revision:
         say(f"{source.name} is already here: {cached_network(source.name)}")
         return
-    folder = cache_folder() / source.name
     say(f"{source.name}: {source.what}\nlicence: {source.licence}")
-    revision = args.revision or source.revision
     for file in source.files:
-        target = folder / Path(file).name
-        if target.is_file():
-            say(f"{target} is already here")
-            continue
-        try:
-            remote = (
-                resolve_address(source.address, file)
-                if source.address
-                else resolve(source.repo, file, revision)
-            )
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"{error}. Without a network: get {file} of {source.page} elsewhere, put it at "
-                f"{target}, and run this command again"
-            ) from error
-        revision = remote.revision or revision
-        say(f"{remote.url}\nsize: {remote.size:,} bytes, sha256: {remote.sha256 or 'not given'}")
-        if not args.accept_licence and not confirmed():
-            raise CheckpointError(
-                "not downloaded: the licence was not accepted (--accept-licence accepts it)"
-            )
-        args.accept_licence = True
-        download(remote, target)
+        fetch_file(source, file, args)
     if source.network:
-        checkpoint = folder / Path(source.files[0]).name
+        checkpoint = cached_path(source.name, source.files[0])
+        revision = locked(f"{source.name}/{checkpoint.name}").revision or "unknown"
         convert_public(checkpoint, cached_network(source.name), {"source": source.repo, "revision": revision})
         say(f"converted to {cached_network(source.name)}; {checkpoint} is no longer needed")
+
+
+def fetch_file(source: Source, file: str, args: argparse.Namespace) -> None:
+    """One file of a source into the cache, the same as at its first fetch unless a revision is asked for.
+
+    Raises CheckpointError if it is not, or cannot be had.
+    """
+    from sab3r_ros.model.catalog import cached_path
+    from sab3r_ros.model.download import download, resolve, resolve_address
+    from sab3r_ros.model.lock import Locked, hold, lock, locked
+    from sab3r_ros.model.weights import file_digest
+
+    target = cached_path(source.name, file)
+    key = f"{source.name}/{target.name}"
+    known = None if args.revision else locked(key)
+    if target.is_file() and not args.revision:
+        digest = file_digest(target)
+        hold(key, digest, str(target))
+        lock(key, known or Locked("", digest))
+        say(f"{target} is already here")
+        return
+    revision = args.revision or (known.revision if known else "") or source.revision
+    try:
+        remote = (
+            resolve_address(source.address, file) if source.address else resolve(source.repo, file, revision)
+        )
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. Without a network: get {file} of {source.page} elsewhere, put it at "
+            f"{target}, and run this command again"
+        ) from error
+    say(f"{remote.url}\nsize: {remote.size:,} bytes, sha256: {remote.sha256 or 'not given'}")
+    if known and remote.sha256:
+        hold(key, remote.sha256, remote.url)
+    if not args.accept_licence and not confirmed():
+        raise CheckpointError("not downloaded: the licence was not accepted (--accept-licence accepts it)")
+    args.accept_licence = True
+    digest = download(remote, target, known.sha256 if known else "")
+    lock(key, Locked(remote.revision, digest))
 
 
 def confirmed() -> bool:

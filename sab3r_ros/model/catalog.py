@@ -15,7 +15,8 @@ NON_COMMERCIAL = "CC BY-NC-SA 4.0: not for commercial use, share alike (https://
 class Source:
     """One published file set.
 
-    repo, revision: of the hub; revision "main" is resolved to a commit when it is fetched, which is shown and recorded.
+    repo, revision: of the hub; where revision is a branch, the first fetch resolves it to a commit, shows it and locks it
+    (model/lock.py).
     files: paths in the repo; the first is the checkpoint. network: whether it converts into a SAB3R network.
     address: of a folder on the web instead of a repo; such files have no commit and no published sha256.
     """
@@ -93,10 +94,15 @@ def cached_network(name: str) -> Path:
     return cache_folder() / f"{name}.safetensors"
 
 
+def cached_path(name: str, file: str) -> Path:
+    """Where a file of a catalogued source lies as it was published."""
+    return cache_folder() / name / Path(file).name
+
+
 def cached_files(name: str) -> list[Path]:
     """Files of a catalogued source that is used as it is. Raises CheckpointError, saying what to do, unless all are there."""
     source = CATALOG[name]
-    paths = [cache_folder() / name / Path(file).name for file in source.files]
+    paths = [cached_path(name, file) for file in source.files]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise CheckpointError(

@@ -82,9 +82,14 @@ def resolve_address(address: str, file: str) -> Remote:
         raise CheckpointError(f"cannot get {url} ({error})") from error
 
 
-def download(remote: Remote, target: Path) -> None:
-    """Fetch into target, which appears only when it is whole and its sha256 right. Raises CheckpointError."""
-    part = target.with_name(target.name + ".part")
+def download(remote: Remote, target: Path, sha256: str = "") -> str:
+    """Fetch into target, which appears only when it is whole and its sha256 right. Returns its sha256.
+
+    sha256: expected where the server publishes none. A stopped download is resumed only by the same revision.
+    Raises CheckpointError.
+    """
+    which = (remote.sha256 or remote.revision)[:8]
+    part = target.with_name(f"{target.name}.{which}.part" if which else f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     done = part.stat().st_size if part.exists() else 0
     if remote.size and done > remote.size:
@@ -96,12 +101,15 @@ def download(remote: Remote, target: Path) -> None:
         raise CheckpointError(
             f"{remote.url}: got {part.stat().st_size} of {remote.size} bytes; run again to resume"
         )
-    if remote.sha256 and (got := file_digest(part)) != remote.sha256:
+    expected, got = remote.sha256 or sha256, file_digest(part)
+    if expected and got != expected:
         part.unlink()
         raise CheckpointError(
-            f"{remote.url}: sha256 is {got}, not {remote.sha256}; the file was discarded, try again"
+            f"{remote.url}: sha256 is {got}, not {expected}; the file was discarded. Try again; if it stays so, the "
+            "published file has changed"
         )
     os.replace(part, target)
+    return got
 
 
 def _stream(remote: Remote, part: Path, done: int) -> None:
@@ -110,7 +118,7 @@ def _stream(remote: Remote, part: Path, done: int) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             resumed = done > 0 and answer.status == 206
             bar = tqdm(
-                desc=part.stem,
+                desc=part.name.removesuffix(".part"),
                 total=remote.size or None,
                 initial=done if resumed else 0,
                 unit="B",
