@@ -173,6 +173,10 @@ class NodeConfig(Checked):
         "mini", "'mini' (embedded), 'sab3r' or 'mast3r' (fetched before), or the path of a checkpoint"
     )
     device: str = option("auto", "'auto', 'cpu', 'cuda', 'cuda:1': where the network runs")
+    compile: bool = option(
+        False,
+        "compile the network's blocks when it first runs (torch.compile); takes a minute, needs a compiler",
+    )
     compressed: bool = option(
         False, "subscribe to image/compressed (sensor_msgs/CompressedImage) instead of image"
     )

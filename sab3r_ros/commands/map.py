@@ -38,6 +38,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", default="mini", help="mini, sab3r, mast3r, or a checkpoint; default mini")
     parser.add_argument("--device", help="cpu, cuda, …; default: cuda if there is one")
     parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the network first; pays on long recordings"
+    )
+    parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="look at each N-th frame; default 1"
     )
     parser.add_argument(
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         fx, fy, cx, cy = args.intrinsics
         K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     recording = open_recording(args.source, args.rate, K, args.topic)
-    model = load_model(args.model, args.device)
+    model = load_model(args.model, args.device, args.compile)
     mapper = IncrementalMapper(model, config)
     if args.onto:
         saved = load_map(args.onto, for_model=model.identity)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sab3r_ros.errors import CheckpointError
+from sab3r_ros.model import compilation
 from sab3r_ros.model.catalog import CATALOG, cached_files, cached_network
 from sab3r_ros.model.network_model import MonocularModel, TwoViewModel
 from sab3r_ros.model.precision import best_precision
@@ -74,27 +75,37 @@ def checkpoint_path(name_or_path: str | Path) -> Path:
     return Path(name_or_path)
 
 
-def load_model(name_or_path: str | Path = "mini", device: str | torch.device | None = None) -> FeatureModel:
+def load_model(
+    name_or_path: str | Path = "mini", device: str | torch.device | None = None, compile_blocks: bool = False
+) -> FeatureModel:
     """A model ready to map with.
 
     name_or_path: "mini" (embedded), "sab3r" or "mast3r" (fetched before), "mast3r+maskclip" (two models, fetched
     before as mast3r, clip and featup), or a checkpoint's path. device: default CUDA if there is one, else CPU.
-    Raises CheckpointError if a checkpoint is missing, corrupt or foreign.
+    compile_blocks: run the transformer blocks through torch.compile; outputs agree within rounding.
+    Raises CheckpointError if a checkpoint is missing, corrupt or foreign, ConfigError if compiling is impossible.
     """
     if str(name_or_path) == TWO_MODELS:
-        return load_two_models(device)
+        return load_two_models(device, compile_blocks)
     path = checkpoint_path(name_or_path)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     digest = read_metadata(path).get("source_sha256") or file_digest(path)
+    model: MonocularModel | TwoViewModel
     if read_config(path).monocular:
-        return MonocularModel(load_checkpoint(path), f"mini-{digest[:8]}", place)
-    precision = best_precision(place)
-    network = load_checkpoint(path, precision)
-    kind = "sab3r" if network.config.features else "mast3r"
-    return TwoViewModel(network, f"{kind}-{digest[:8]}", place, precision)
+        model = MonocularModel(load_checkpoint(path), f"mini-{digest[:8]}", place)
+    else:
+        precision = best_precision(place)
+        network = load_checkpoint(path, precision)
+        kind = "sab3r" if network.config.features else "mast3r"
+        model = TwoViewModel(network, f"{kind}-{digest[:8]}", place, precision)
+    if compile_blocks:
+        compilation.compile_blocks(model.network)
+    return model
 
 
-def load_two_models(device: str | torch.device | None = None) -> TwoModelPipeline:
+def load_two_models(
+    device: str | torch.device | None = None, compile_blocks: bool = False
+) -> TwoModelPipeline:
     """MASt3R with MaskCLIP and FeatUp. Raises CheckpointError, saying how to get them, if weights are missing."""
     from sab3r_ros.model.clip_text import load_clip
     from sab3r_ros.teachers.featup import load_jbu
@@ -102,7 +113,7 @@ def load_two_models(device: str | torch.device | None = None) -> TwoModelPipelin
 
     (jbu,) = cached_files("featup")
     clip, _ = load_clip()
-    geometry = load_model("mast3r", device)
+    geometry = load_model("mast3r", device, compile_blocks)
     semantics = (
         UpsampledMaskClip(MaskClip(clip.visual), load_jbu(jbu, clip.config.dim)).to(geometry.device).eval()
     )

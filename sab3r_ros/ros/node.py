@@ -64,7 +64,9 @@ class MapperNode(Node):
         configs = declare_all(self)
         self.config: NodeConfig = configs[NodeConfig]
         self.model = model or load_model(
-            self.config.model, None if self.config.device == "auto" else self.config.device
+            self.config.model,
+            None if self.config.device == "auto" else self.config.device,
+            self.config.compile,
         )
         self.new_mapper = lambda: IncrementalMapper(
             self.model, configs[MapperConfig], configs[AlignmentConfig], configs[LoopConfig]
