@@ -216,7 +216,8 @@ class NodeConfig(Checked):
 class DistillConfig(Checked):
     """How the network learns (paper Sec. 5.1; the loss weights are Eq. 6's)."""
 
-    batch_pairs: int = option(8, "view pairs in a step, per process", 1, 1024)
+    batch_pairs: int = option(8, "view pairs that a process looks at at once", 1, 1024)
+    accumulate: int = option(1, "so many of these batches make a step", 1, 1024)
     steps: int = option(20_000, "optimiser steps in all", 1)
     learning_rate: float = option(7e-4, "AdamW's, after warm-up", 0.0, 1.0)
     stem_rate: float = option(
@@ -248,6 +249,9 @@ class DistillConfig(Checked):
     language_weight: float = option(0.5, "weight of the language loss (gamma)", 0.0)
     match_temperature: float = option(0.05, "InfoNCE's temperature", 1e-4)
     language_temperature: float = option(0.05, "temperature of the softmax over captions", 1e-4)
+    least_spread: float = option(
+        0.02, "a run stops when a head's outputs vary less than this over a batch; 0 = never", 0.0, 1.0
+    )
     validate_every: int = option(1000, "steps between validations", 1)
     save_every_s: float = option(300.0, "seconds between resumable checkpoints", 1.0)
     seed: int = option(0, "of initialisation, sampling and augmentation", 0)

@@ -36,7 +36,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--init", help="checkpoint to start from; default: ImageNet stem, the rest random")
     parser.add_argument(
-        "--out", type=Path, required=True, help="run folder: state.pt to resume, average.safetensors, CSVs"
+        "--out",
+        type=Path,
+        required=True,
+        help="run folder: state.pt to resume, average.safetensors, curves (CSV, TensorBoard)",
     )
     parser.add_argument("--hours", type=float, default=math.inf, help="stop (resumably) after so long")
     parser.set_defaults(run=run)
@@ -64,8 +67,8 @@ def run(args: argparse.Namespace) -> None:
         values[key] = kinds.get(key, str)(value)
     config = from_dict(DistillConfig, values)
 
-    rank = int(os.environ.get("RANK", "0"))
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
         torch.distributed.init_process_group("gloo")
     torch.manual_seed(config.seed)
 
@@ -98,6 +101,8 @@ def run(args: argparse.Namespace) -> None:
         config.batch_pairs,
         config.matches,
         (config.min_overlap, config.max_overlap),
-        config.seed + 1000 * rank,
+        config.seed,
+        rank=rank,
+        processes=processes,
     )
     Trainer(model, stream, captions, config, args.out, figures, save_checkpoint).run(args.hours * 3600)

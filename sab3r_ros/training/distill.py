@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import csv
 import logging
 import math
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,16 +19,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sab3r_ros.config import DistillConfig
-from sab3r_ros.errors import Sab3rError
 from sab3r_ros.model.precision import best_precision
+from sab3r_ros.training.curves import Curves
+from sab3r_ros.training.health import Watch, gradient_norms, spread
 from sab3r_ros.training.objective import losses
-from sab3r_ros.training.pairs import PairStream
+from sab3r_ros.training.pairs import Batch, PairStream
+from sab3r_ros.training.validation import validation_table
 
 log = logging.getLogger(__name__)
 
 
-class CollapseError(Sab3rError, RuntimeError):
-    """The loss is not finite; the run stops so that no compute is wasted."""
+RECORD_EVERY = 50  # steps between two rows of losses.csv
 
 
 def learning_rate_factor(step: int, config: DistillConfig) -> float:
@@ -63,14 +65,20 @@ def parameter_groups(model: nn.Module, config: DistillConfig) -> list[dict]:
     ]
 
 
-def average_gradients(model: nn.Module) -> None:
-    """Mean of the gradients of all processes, in one message."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in grads])
+def average_over_processes(model: nn.Module, values: dict[str, float]) -> dict[str, float]:
+    """Mean of the gradients, in place, and of the values of all processes, in one message."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    for p in learning:
+        if p.grad is None:  # a batch without labels: every process sends the same tensors all the same
+            p.grad = torch.zeros_like(p)
+    grads = [p.grad for p in learning]
+    flat = torch.cat([*(g.flatten() for g in grads), torch.tensor(list(values.values()))])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for g, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+    *parts, means = flat.split([*(g.numel() for g in grads), len(values)])
+    for g, part in zip(grads, parts, strict=True):
         g.copy_(part.view_as(g))
+    return dict(zip(values, means.tolist(), strict=True))
 
 
 class Trainer:
@@ -103,71 +111,81 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.mixed = best_precision(torch.device("cpu")) == torch.bfloat16
         self.lead = not dist.is_initialized() or dist.get_rank() == 0
+        self.watch = Watch(config.least_spread, config.warmup_steps)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "state.pt").is_file():
             self._resume()
+        self.curves = Curves(folder, self.step) if self.lead else None
 
     def run(self, until_s: float = math.inf) -> None:
-        """Train to `config.steps` or for `until_s` seconds. Raises CollapseError when a loss is not finite."""
+        """Train to `config.steps` or for `until_s` seconds. Raises CollapseError when a loss is not finite or a head says
+        the same everywhere; state.pt is then the last one before.
+        """
         began = saved = time.monotonic()
         bar = tqdm(
             total=self.config.steps, initial=self.step, desc="distill", unit="step", disable=not self.lead
         )
-        for batch in self.stream:
-            if self.step >= self.config.steps or time.monotonic() - began > until_s:
-                break
-            parts = self._learn(batch)
-            self.step += 1
-            bar.update()
-            if self.lead and self.step % 50 == 0:
-                self._record("losses.csv", {"step": self.step, "seconds": self._elapsed(began), **parts})
-                bar.set_postfix({k: f"{v:.3f}" for k, v in parts.items()})
-            if self.lead and self.step % self.config.validate_every == 0:
-                figures = self.validation(self.average)
-                self._record(
-                    "validation.csv", {"step": self.step, "seconds": self._elapsed(began), **figures}
-                )
-                log.info("step %d: %s", self.step, ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
-            if self.lead and time.monotonic() - saved > self.config.save_every_s:
-                self._save(self._elapsed(began))
-                saved = time.monotonic()
+        batches = iter(self.stream)
+        try:
+            while self.step < self.config.steps and not self._time_is_up(began, until_s):
+                values = self._learn(batches)
+                self.step += 1
+                bar.update()
+                if self.lead and (self.step % RECORD_EVERY == 0 or self.step == self.config.steps):
+                    self.curves.record("losses", self.step, self._elapsed(began), values)
+                    bar.set_postfix({k: f"{v:.3f}" for k, v in values.items() if "_" not in k})
+                if self.lead and self.step % self.config.validate_every == 0:
+                    figures = self.validation(self.average)
+                    self.curves.record("validation", self.step, self._elapsed(began), figures)
+                    tqdm.write(f"step {self.step}\n{validation_table(figures)}", file=sys.stderr)
+                if self.lead and time.monotonic() - saved > self.config.save_every_s:
+                    self._save(self._elapsed(began))
+                    saved = time.monotonic()
+        finally:
+            batches.close()
+            bar.close()
         if self.lead:
             self._save(self._elapsed(began))
+
+    def _time_is_up(self, began: float, until_s: float) -> bool:
+        """The first process decides for all: one that stopped alone would leave the others waiting for its gradients."""
+        up = torch.tensor([time.monotonic() - began > until_s])
+        if dist.is_initialized():
+            dist.broadcast(up, 0)
+        return bool(up)
 
     def _elapsed(self, began: float) -> float:
         return self.seconds + time.monotonic() - began
 
-    def _learn(self, batch) -> dict[str, float]:
+    def _learn(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """One step. Returns the losses, the heads' spreads and gradient norms, means over its batches and processes."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_rate"] * learning_rate_factor(self.step, self.config)
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-            parts = losses(self.model, batch, self.captions(), self.config)
-        total = sum(parts.values())
-        total.backward()
+        values: Counter[str] = Counter()
+        for _ in range(self.config.accumulate):
+            # What the losses draw at random belongs to the batch's number, as the batch does.
+            torch.manual_seed(self.config.seed * 1_000_003 + self.stream.position + self.stream.rank)
+            batch = next(batches)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+                raw = self.model.forward_raw(batch.images)
+                parts = losses(self.model, raw, batch, self.captions(), self.config)
+            (sum(parts.values()) / self.config.accumulate).backward()
+            for key, value in {**parts, **spread(self.model, raw, batch)}.items():
+                values[key] += float(value.detach()) / self.config.accumulate
         if dist.is_initialized():
-            average_gradients(self.model)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        values = {k: float(v.detach()) for k, v in parts.items()} | {"gradient_norm": float(norm)}
-        if not math.isfinite(sum(values.values())):
-            raise CollapseError(
-                f"step {self.step}: a loss is not finite: {values}. Resume with a smaller learning rate."
-            )
+            values = average_over_processes(self.model, values)
+        norms = gradient_norms(self.model)
+        norms["gradient_norm"] = float(
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        )
+        self.watch.check(self.step, {**values, **norms})
         self.optimiser.step()
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 a.lerp_(p, 1 - decay)
-        return values
-
-    def _record(self, name: str, row: dict[str, float]) -> None:
-        path = self.folder / name
-        fresh = not path.exists()
-        with path.open("a", newline="") as f:
-            writer = csv.DictWriter(f, row)
-            if fresh:
-                writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+        return {**values, **norms}
 
     def _save(self, seconds: float) -> None:
         state = {
@@ -176,6 +194,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": seconds,
+            "position": self.stream.position,
         }
         temporary = self.folder / "state.pt.part"
         torch.save(state, temporary)
@@ -193,4 +212,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.stream.position = state.get("position", 0)
+        if "position" not in state:
+            log.warning("state.pt does not say how far the stream of pairs was: it begins anew")
         log.info("resumed at step %d", self.step)

@@ -49,10 +49,14 @@ def balanced_pixels(labels: Tensor, count: int) -> Tensor:
     return torch.multinomial(weight, count, replacement=True)
 
 
-def losses(model: torch.nn.Module, batch: Batch, captions: Tensor, config: DistillConfig) -> Losses:
-    """All weighted losses of a batch. captions: (V, L) unit caption vectors, row = label. Sum them for the step's loss."""
+def losses(
+    model: torch.nn.Module, raw: dict[str, Tensor], batch: Batch, captions: Tensor, config: DistillConfig
+) -> Losses:
+    """All weighted losses of a batch, the same keys whatever it holds. Sum them for the step's loss.
+
+    raw: `model.forward_raw(batch.images)`. captions: (V, L) unit caption vectors, row = label.
+    """
     size = (batch.images.shape[-2], batch.images.shape[-1])
-    raw = model.forward_raw(batch.images)
     logz, conf = raw["logz"].squeeze(1).float(), raw["conf"].squeeze(1).float()
     valid = batch.depth > 0
     truth_logz = batch.depth.clamp_min(1e-3).log()
@@ -68,6 +72,7 @@ def losses(model: torch.nn.Module, batch: Batch, captions: Tensor, config: Disti
     }
     out["match"] = config.match_weight * descriptor_loss(raw["desc"], raw["desc_conf"], batch, size, config)
     pixels = balanced_pixels(batch.labels, config.language_pixels)
+    out["language"] = raw["language_input"].sum() * 0.0
     if len(pixels):
         language = model.language_linear(raw["language_input"].permute(0, 2, 3, 1).flatten(0, 2)[pixels])
         label = batch.labels.flatten()[pixels]

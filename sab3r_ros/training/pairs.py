@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -103,7 +104,11 @@ def make_batch(
 
 
 class PairStream:
-    """An endless stream of batches from weighted shards, made by a background thread."""
+    """An endless stream of batches from weighted shards, made by a background thread.
+
+    Batch n is a function of the seed, n and the shards alone: a stream can go on anywhere, and several processes can
+    share one. position: batches that all processes have taken so far; set it to go on there.
+    """
 
     def __init__(
         self,
@@ -114,10 +119,16 @@ class PairStream:
         seed: int,
         augment: bool = True,
         refresh_every: int = 400,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
-        """shards: with sampling weights. overlap: lowest and highest share of view 1 that view 2 must see."""
+        """shards: with sampling weights. overlap: lowest and highest share of view 1 that view 2 must see.
+
+        rank of `processes`: this process takes each `processes`-th batch, from batch `rank` on.
+        """
         self.shards, self.batch, self.matches, self.overlap = shards, batch, matches, overlap
-        self.rng, self.augment, self.refresh_every = np.random.default_rng(seed), augment, refresh_every
+        self.seed, self.augment, self.refresh_every = seed, augment, refresh_every
+        self.rank, self.processes, self.position = rank, processes, 0
         self._usable: list[np.ndarray] = []
 
     def _refresh(self) -> None:
@@ -130,29 +141,29 @@ class PairStream:
                 f"a shard has no pair with an overlap in {self.overlap}: {[str(s.folder) for s, _ in self.shards]}"
             )
 
-    def _draw(self) -> tuple[View, View]:
+    def _draw(self, rng: np.random.Generator) -> tuple[View, View]:
         weights = np.array([w * len(u) for (s, w), u in zip(self.shards, self._usable, strict=True)], float)
-        k = int(self.rng.choice(len(weights), p=weights / weights.sum()))
+        k = int(rng.choice(len(weights), p=weights / weights.sum()))
         shard = self.shards[k][0]
-        i, j = shard.pairs[self.rng.choice(self._usable[k])]
+        i, j = shard.pairs[rng.choice(self._usable[k])]
         return shard.view(int(i)), shard.view(int(j))
 
     def __iter__(self) -> Iterator[Batch]:
         ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=3)
         stopped = threading.Event()
 
+        first = self.position + self.rank
+
         def work() -> None:
             try:
-                step = 0
-                while not stopped.is_set():
-                    if step % self.refresh_every == 0:
+                for count, number in enumerate(itertools.count(first, self.processes)):
+                    if stopped.is_set():
+                        return
+                    if count % self.refresh_every == 0:
                         self._refresh()
-                    put(
-                        make_batch(
-                            [self._draw() for _ in range(self.batch)], self.matches, self.rng, self.augment
-                        )
-                    )
-                    step += 1
+                    rng = np.random.default_rng([self.seed, number])
+                    pairs = [self._draw(rng) for _ in range(self.batch)]
+                    put(make_batch(pairs, self.matches, rng, self.augment))
             except BaseException as error:  # handed to the consumer, who raises it
                 put(error)
 
@@ -169,6 +180,7 @@ class PairStream:
                 item = ready.get()
                 if isinstance(item, BaseException):
                     raise item
+                self.position += self.processes
                 yield item
         finally:
             stopped.set()

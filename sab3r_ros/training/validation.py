@@ -115,6 +115,18 @@ ROWS = {  # figure → what it is called, its unit's factor and name
 }
 
 
+def validation_table(figures: dict[str, float]) -> str:
+    """ "shard/figure" → value as a Markdown table: a row a figure, a column a shard; figures that ROWS does not know stay out."""
+    shards = list(dict.fromkeys(key.rpartition("/")[0] for key in figures))
+    lines = [f"| | {' | '.join(shards)} |", f"|{' --- |' * (len(shards) + 1)}"]
+    for key, (name, factor, unit) in ROWS.items():
+        cells = [figures.get(f"{shard}/{key}") for shard in shards]
+        if any(cell is not None for cell in cells):
+            shown = ["–" if cell is None else f"{factor * cell:.1f} {unit}" for cell in cells]
+            lines.append(f"| {name.strip()} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     from sab3r_ros.model.feature_model import checkpoint_path
     from sab3r_ros.model.weights import load_checkpoint
@@ -133,13 +145,12 @@ def main() -> None:
         load_checkpoint(checkpoint_path(args.checkpoint)).float().eval(),
         load_text_encoder("minilm-l6-v2"),
     )
+    figures = {}
     for folder in args.shards:
         shard = Shard(folder, Vocabulary(), tuple(args.size))
-        figures = validate(model, shard, CaptionVectors(shard.vocabulary, text).classes(), args.pairs)
-        print(f"\n{folder.name}: {args.pairs} pairs of {len(shard.frames)} frames")
-        for key, (name, factor, unit) in ROWS.items():
-            if key in figures:
-                print(f"  {name:<46} {factor * figures[key]:6.1f} {unit}")
+        measured = validate(model, shard, CaptionVectors(shard.vocabulary, text).classes(), args.pairs)
+        figures |= {f"{folder.name}/{key}": value for key, value in measured.items()}
+    print(f"{args.pairs} pairs\n\n{validation_table(figures)}")
 
 
 if __name__ == "__main__":
