@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ from sab3r_ros.model.feature_model import load_model
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder
 from sab3r_ros.training.shards import Shard, Vocabulary
-from sab3r_ros.types import MapSnapshot
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
@@ -187,21 +186,10 @@ def latency(rooms: list[RoomMap], text: TextEncoder, voxels: int) -> dict[str, s
         count += 1
     first = parts[0][0]
 
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(p, name) for p, _ in parts])[:voxels]
-
-    points = np.concatenate([p.points + shift for p, shift in parts])[:voxels]
-    big = MapSnapshot(
-        points,
-        joined("colors"),
-        joined("features"),
-        joined("confidence"),
-        joined("hits"),
-        first.voxel_size_m,
-        first.trajectory,
-        first.model_identity,
-        1,
+    blocks = tuple(
+        replace(block, points=block.points + shift) for part, shift in parts for block in part.blocks
     )
+    big = replace(first, blocks=blocks)
     locator, times = Locator(rooms[0].basis, text), []
     start = time.perf_counter()
     locator.locate(big, "mug")
@@ -218,11 +206,9 @@ def latency(rooms: list[RoomMap], text: TextEncoder, voxels: int) -> dict[str, s
         start = time.perf_counter()
         locator.locate(big, query)
         times.append(1e3 * (time.perf_counter() - start))
-    size = sum(a.nbytes for a in (big.points, big.colors, big.features, big.confidence, big.hits)) / len(
-        points
-    )
+    size = sum(block.nbytes for block in big.blocks) / len(big)
     return {
-        f"latency at {voxels:,} voxels": f"p50 {np.median(times):.0f} ms, p99 {np.quantile(times, 0.99):.0f} ms, "
+        f"latency at {len(big):,} voxels": f"p50 {np.median(times):.0f} ms, p99 {np.quantile(times, 0.99):.0f} ms, "
         f"first query of a map {first_ms:.0f} ms",
         "memory a voxel": f"{size:.0f} B",
     }

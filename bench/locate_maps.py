@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -88,7 +88,7 @@ def fused(pixels: Pixels, features: np.ndarray, trajectory: Trajectory) -> tuple
     instance = np.zeros(n, int)
     order = np.argsort(votes, kind="stable")
     instance[pairs[0, order]] = pairs[1, order]  # the last assignment, the most frequent, stays
-    snapshot = MapSnapshot(
+    snapshot = MapSnapshot.of_arrays(
         mean(pixels.points).astype(np.float32),
         mean(pixels.colors).astype(np.uint8),
         mean(features).astype(np.float16),
@@ -174,12 +174,10 @@ def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperCo
     truth = np.stack([shard.frames[k]["T_WC"] for k in stamps])
     s, R, t = umeyama(snapshot.trajectory.T_WC[:, :3, 3], truth[:, :3, 3])
     points = (s * snapshot.points @ R.T + t).astype(np.float32)
+    voxels = snapshot.voxels()
     moved = MapSnapshot(
-        points,
-        snapshot.colors,
-        snapshot.features,
-        snapshot.confidence,
-        snapshot.hits,
+        (replace(voxels, points=points),),
+        snapshot.feature_dim,
         snapshot.voxel_size_m * float(s),
         Trajectory(snapshot.trajectory.stamps, truth),
         snapshot.model_identity,

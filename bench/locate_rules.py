@@ -11,22 +11,23 @@ from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.score import PhraseSet, Scorer
 from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.querying.vocabulary import CANONICAL
+from sab3r_ros.types import MapSnapshot
 
 
 class PlainRule(Scorer):
     """Cosine, as it is. A voxel counts from the threshold on; the score is the cosine."""
 
-    def prepare(self, features: np.ndarray, before=None):
-        return SameFeatures(features)
+    def prepare(self, snapshot: MapSnapshot, before=None):
+        return SameFeatures(snapshot)
 
     def rough_share(self, prepared: SameFeatures, phrases: PhraseSet) -> np.ndarray:
-        return self.share(prepared.features, phrases)
+        return self.share(prepared.snapshot.features_of(np.arange(len(prepared.snapshot))), phrases)
 
     def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
         return self.cosines(features, phrases.directions[:, :1])[:, 0].clip(0, 1)
 
     def share_of_rows(self, prepared: SameFeatures, rows: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        return self.share(prepared.features[rows], phrases)
+        return self.share(prepared.snapshot.features_of(rows), phrases)
 
     def score(self, share):
         return share
@@ -38,8 +39,8 @@ class PlainRule(Scorer):
 class SameFeatures:
     """These rules prepare nothing."""
 
-    def __init__(self, features: np.ndarray) -> None:
-        self.features = features
+    def __init__(self, snapshot: MapSnapshot) -> None:
+        self.snapshot = snapshot
 
 
 class QuerySoftmax(PlainRule):

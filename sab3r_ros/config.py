@@ -117,7 +117,9 @@ class MapperConfig(Checked):
         3.0, "mean absolute gradient (grey levels a pixel) below which a frame is skipped", 0.0, 255.0
     )
     voxel_size_m: float = option(0.02, "edge of a map voxel, metres", 0.002, 1.0)
-    max_voxels: int = option(5_000_000, "most voxels kept; beyond it the least seen go", 1000)
+    max_map_mb: float = option(
+        500.0, "most memory of the voxels, megabytes; beyond it the least seen go", 0.1, 1e6
+    )
     min_confidence: float = option(1.5, "pointmap confidence below which a pixel is not mapped", 1.0, 1e6)
     max_depth_step: float = option(
         0.06, "relative depth step to a neighbour beyond which a pixel is an edge, not mapped", 0.001, 10.0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+from sab3r_ros.voxels import Voxels, decoded
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,114 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class MapSnapshot:
-    """A consistent, read-only view of the semantic map.
+    """A consistent, read-only view of the semantic map: N voxels in blocks that it shares with the map.
 
-    points: (N, 3) float32, map frame, metres. colors: (N, 3) uint8 RGB. features: (N, D) float16, confidence-weighted means.
-    confidence: (N,) float32, summed. hits: (N,) int32 ≥ 1. voxel_size_m: edge of a voxel. trajectory: keyframe poses.
-    model_identity: whose features these are. version: grows with every change of the map.
+    A voxel's row counts through the blocks. blocks: never written; one that did not change is the same object in the
+    next snapshot. feature_dim: D. voxel_size_m: edge of a voxel. trajectory: keyframe poses. model_identity: whose
+    features these are. version: grows with every change of the map.
+
+    `points` (N, 3) float32 metres, `colors` (N, 3) uint8 RGB, `confidence` (N,) float16 summed, `hits` (N,) uint16 and
+    `anchors` (N,) int32 are joined when first asked for; `points_of(rows)` and its like cost what they return.
     """
 
-    points: np.ndarray
-    colors: np.ndarray
-    features: np.ndarray
-    confidence: np.ndarray
-    hits: np.ndarray
+    blocks: tuple[Voxels, ...]
+    feature_dim: int
     voxel_size_m: float
     trajectory: Trajectory
     model_identity: str
     version: int
+
+    @staticmethod
+    def of_arrays(
+        points: np.ndarray,
+        colors: np.ndarray,
+        features: np.ndarray,
+        confidence: np.ndarray,
+        hits: np.ndarray,
+        voxel_size_m: float,
+        trajectory: Trajectory,
+        model_identity: str,
+        version: int,
+    ) -> MapSnapshot:
+        """A snapshot of plain arrays, a row a voxel, in their order. features: (N, D) of any float type."""
+        voxels = Voxels.of(points, colors, features, confidence, hits)
+        dim = features.shape[1]
+        return MapSnapshot((voxels,), dim, voxel_size_m, trajectory, model_identity, version)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(B + 1,) first row of each block, and N."""
+        return np.cumsum([0, *map(len, self.blocks)])
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        return self._joined("points")
+
+    @cached_property
+    def colors(self) -> np.ndarray:
+        return self._joined("colors")
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        return self._joined("confidence")
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        return self._joined("hits")
+
+    @cached_property
+    def anchors(self) -> np.ndarray:
+        return self._joined("anchors")
+
+    def points_of(self, rows: np.ndarray) -> np.ndarray:
+        """(M,) rows → (M, 3) float32 metres."""
+        return self.column_of("points", rows)
+
+    def colors_of(self, rows: np.ndarray) -> np.ndarray:
+        """(M,) rows → (M, 3) uint8 RGB."""
+        return self.column_of("colors", rows)
+
+    def confidence_of(self, rows: np.ndarray) -> np.ndarray:
+        """(M,) rows → (M,) float32."""
+        return self.column_of("confidence", rows).astype(np.float32)
+
+    def features_of(self, rows: np.ndarray) -> np.ndarray:
+        """(M,) rows → (M, D) float32 features."""
+        return decoded(self.column_of("codes", rows), self.column_of("scales", rows))
+
+    def column_of(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """(M,) rows → (M, …) of one of the voxels' columns."""
+        rows = np.asarray(rows)
+        if len(self.blocks) == 1:
+            return getattr(self.blocks[0], name)[rows]
+        order = None
+        if len(rows) > 1 and (np.diff(rows) < 0).any():
+            order = np.argsort(rows, kind="stable")
+            rows = rows[order]
+        cuts = np.searchsorted(rows, self.starts)
+        parts = [
+            getattr(self.blocks[k], name)[rows[cuts[k] : cuts[k + 1]] - self.starts[k]]
+            for k in np.flatnonzero(np.diff(cuts))
+        ]
+        found = np.concatenate(parts) if parts else self._joined(name)[:0]
+        if order is None:
+            return found
+        out = np.empty_like(found)
+        out[order] = found
+        return out
+
+    def voxels(self) -> Voxels:
+        """All blocks as one."""
+        return Voxels.joined([Voxels.nothing(self.feature_dim), *self.blocks])
+
+    def _joined(self, name: str) -> np.ndarray:
+        none = Voxels.nothing(self.feature_dim)
+        out = np.concatenate([getattr(block, name) for block in (none, *self.blocks)])
+        out.setflags(write=False)
+        return out
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def snapshot_of(parts: list[tuple[np.ndarray, np.ndarray]], identity: str = "han
     n = len(points)
     T_WC = np.stack([np.eye(4), np.eye(4)])
     T_WC[1, :3, 3] = (0.5, 0.0, 0.0)
-    return MapSnapshot(
+    return MapSnapshot.of_arrays(
         points.astype(np.float32),
         colors.astype(np.uint8),
         features.astype(np.float16),

@@ -41,7 +41,7 @@ def lounge():
     depth = np.clip(FOCAL * EYE_M / np.maximum(lowest - HORIZON, 1), 0.5, 8)
     points = np.stack([depth, -(column - 79.5) / FOCAL * depth, EYE_M - (row - HORIZON) / FOCAL * depth], 1)
     n = len(points)
-    snapshot = MapSnapshot(
+    snapshot = MapSnapshot.of_arrays(
         points.astype(np.float32),
         data["image"][row, column],
         (features @ basis)[region - 1].astype(np.float16),

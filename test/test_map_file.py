@@ -18,6 +18,7 @@ from sab3r_ros.errors import MapFileError
 from sab3r_ros.mapping import map_file
 from sab3r_ros.mapping.map_file import HEAD_BYTES, MAGIC, load_map, save_map
 from sab3r_ros.types import MapSnapshot, Trajectory
+from sab3r_ros.voxels import Voxels
 
 BASIS = np.arange(24, dtype=np.float32).reshape(6, 4)
 
@@ -37,7 +38,7 @@ def saved(room, tmp_path):
 def same(a: MapSnapshot, b: MapSnapshot) -> bool:
     def parts(m: MapSnapshot) -> list[np.ndarray]:
         poses = [m.trajectory.stamps, m.trajectory.T_WC]
-        return [m.points, m.colors, m.features, m.confidence, m.hits, *poses]
+        return [*m.voxels().columns(), *poses]
 
     return all(
         x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
@@ -61,12 +62,18 @@ def test_roundtrip_of_any_map(data):
     def draw(kind, shape):
         return data.draw(arrays(kind, shape))
 
-    snapshot = MapSnapshot(
+    voxels = Voxels(
         draw(np.float32, (n, 3)),
         draw(np.uint8, (n, 3)),
-        draw(np.float16, (n, d)),
-        draw(np.float32, (n,)),
+        draw(np.int8, (n, d)),
+        draw(np.float16, (n,)),
+        draw(np.float16, (n,)),
+        draw(np.uint16, (n,)),
         draw(np.int32, (n,)),
+    )
+    snapshot = MapSnapshot(
+        (voxels,),
+        d,
         data.draw(st.floats(0.01, 1)),
         Trajectory(draw(np.float64, (k,)), np.tile(np.eye(4), (k, 1, 1))),
         data.draw(st.text(max_size=20)),
@@ -114,6 +121,9 @@ def test_files_that_are_no_maps(tmp_path, saved):
         load_map(tmp_path / "photo.sab3r")
     saved.write_bytes(MAGIC + (9).to_bytes(4, "little") + saved.read_bytes()[12:])
     with pytest.raises(MapFileError, match=r"format 9.*update"):
+        load_map(saved)
+    saved.write_bytes(MAGIC + (1).to_bytes(4, "little") + saved.read_bytes()[12:])
+    with pytest.raises(MapFileError, match=r"format 1.*too old"):
         load_map(saved)
 
 

@@ -35,7 +35,8 @@ def room():
     T_WC = np.stack([np.eye(4), np.eye(4)])
     T_WC[:, :3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # looks along +x
     T_WC[0, :3, 3], T_WC[1, :3, 3] = (0, 0, 1), (2.2, 0, 1)  # the second stands behind the table
-    return replace(snapshot, colors=colors, trajectory=replace(snapshot.trajectory, T_WC=T_WC))
+    blocks = (replace(snapshot.blocks[0], colors=colors),)
+    return replace(snapshot, blocks=blocks, trajectory=replace(snapshot.trajectory, T_WC=T_WC))
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_a_cloud_packs_colours_as_rviz_reads_them():
 
 
 def test_no_object_gives_an_empty_cloud_and_clears_the_markers():
-    empty = MapSnapshot(
+    empty = MapSnapshot.of_arrays(
         *(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros((0, 4), np.float16)),
         *(np.zeros(0, np.float32), np.zeros(0, np.int32), 0.02),
         *(Trajectory(np.zeros(0), np.zeros((0, 4, 4))), "none", 0),

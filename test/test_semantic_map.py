@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sab3r_ros.mapping.semantic_map import SemanticMap, voxel_keys
+from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.semantic_map import MAX_WEIGHT, SemanticMap, voxel_keys
+from sab3r_ros.voxels import Voxels
 
 
 def views(seed, count, points=60):
@@ -19,70 +21,143 @@ def views(seed, count, points=60):
         )
 
 
+def snapshot_columns(world):
+    return Voxels.joined(world.blocks())
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31), st.integers(1, 4))
 def test_fusion_is_the_weighted_mean_of_everything_in_a_voxel(seed, count):
-    world = SemanticMap(0.1, 4, 10_000)
+    world = SemanticMap(0.1, 4)
     twin = {}
     for points, colors, features, confidence in views(seed, count):
-        world.integrate(points, colors, features, confidence)
+        world.integrate(points, colors, features, confidence, 0)
         for p, c, f, w in zip(points, colors, features, confidence, strict=True):
             twin.setdefault(tuple(np.floor(p / 0.1)), []).append((p, c, f, w))
     assert len(world) == len(twin)
-    cells = {tuple(np.floor(p / 0.1)): n for n, p in enumerate(world.points[: len(world)])}
+    held = snapshot_columns(world)
+    cells = {tuple(np.floor(p / 0.1)): n for n, p in enumerate(held.points)}
     for cell, rows in twin.items():
         n, w = cells[cell], np.array([r[3] for r in rows])
-        for store, part, tolerance in (
-            (world.points, 0, 1e-4),
-            (world.colors, 1, 0.01),
-            (world.features, 2, 0.01),
-        ):
-            mean = (np.array([r[part] for r in rows], float) * w[:, None]).sum(0) / w.sum()
-            assert np.allclose(store[n], mean, atol=tolerance)
-        assert world.confidence[n] == pytest.approx(w.sum(), rel=1e-4)
-        assert world.hits[n] == len(rows)
+
+        def mean(part, rows=rows, w=w):
+            return (np.array([r[part] for r in rows], float) * w[:, None]).sum(0) / w.sum()
+
+        step = np.abs(held.features()[n]).max() / 127  # of the feature's code
+        assert np.allclose(held.points[n], mean(0), atol=1e-4)
+        assert np.allclose(held.colors[n], mean(1), atol=2.0)
+        assert np.allclose(held.features()[n], mean(2), atol=3 * step)
+        assert held.confidence[n] == pytest.approx(w.sum(), rel=2e-3)
+        assert held.hits[n] == len(rows)
+
+
+def test_the_mean_of_a_thousand_views_is_that_of_a_float_twin():
+    """Updates far smaller than a code's step still count: rounding is unbiased."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(50, 32)).astype(np.float32)
+    points = np.arange(50)[:, None] * [0.1, 0, 0] + 0.05
+    world, total, weight = SemanticMap(0.1, 32), np.zeros((50, 32)), 0.0
+    for _ in range(1000):
+        seen, w = true + rng.normal(size=true.shape), float(rng.uniform(1, 3))
+        world.integrate(points, np.full((50, 3), 101), seen, np.full(50, w), 0)
+        share = w / (min(weight, MAX_WEIGHT) + w)
+        total, weight = total + share * (seen - total), weight + w
+    held = snapshot_columns(world)
+    order = np.argsort(held.points[:, 0])
+    found = held.features()[order]
+    cosine = (found * total).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(total, axis=1)
+    assert cosine.min() > 0.996
+    assert np.abs(held.colors.astype(float) - 101).max() <= 1
 
 
 def test_seeing_the_same_again_adds_no_voxel():
-    world = SemanticMap(0.1, 4, 10_000)
+    world = SemanticMap(0.1, 4)
     (view,) = views(0, 1)
-    fresh = world.integrate(*view)
+    fresh = world.integrate(*view, 0)
     memory = world.memory_bytes
     assert fresh == len(world) > 0
     for _ in range(20):
-        assert world.integrate(*view) == 0
+        assert world.integrate(*view, 1) == 0
     assert world.memory_bytes == memory
+    assert memory == len(world) * 2 + sum(b.nbytes for b in world.blocks())
+    assert (snapshot_columns(world).anchors == 0).all()
+
+
+def test_a_voxel_of_64_features_takes_less_than_100_bytes():
+    assert SemanticMap(0.1, 64).row_bytes == 91
+
+
+def line(count, y=0.05):
+    return np.stack([np.arange(count) * 0.1 + 0.05, np.full(count, y), np.zeros(count)], 1)
 
 
 def test_a_full_map_forgets_what_it_knows_least_about():
-    world = SemanticMap(0.1, 1, 1000)
-    x = np.arange(1000, dtype=np.float32)[:, None] * [0.1, 0, 0] + 0.05
+    world = SemanticMap(0.1, 1, max_bytes=1000 * SemanticMap(0.1, 1).row_bytes)
     confidence = np.where(np.arange(1000) < 100, 1.0, 5.0).astype(np.float32)
     ones = np.ones((1000, 1))
-    world.integrate(x, np.zeros((1000, 3)), ones, confidence)
-    world.integrate(np.array([[0.05, 5.0, 0]]), np.zeros((1, 3)), ones[:1], np.array([5.0], np.float32))
-    assert len(world) <= 1000
-    assert (world.confidence[: len(world)] >= 1).all()
-    assert (world.confidence[: len(world)] == 5).sum() == 901
-    assert (
-        world.integrate(x[500:501], np.zeros((1, 3)), ones[:1], confidence[:1]) == 0
-    )  # still found by its key
+    world.integrate(line(1000), np.zeros((1000, 3)), ones, confidence, 0)
+    assert len(world) == 1000
+    world.integrate(line(1, 5.0), np.zeros((1, 3)), ones[:1], np.array([5.0], np.float32), 1)
+    held = snapshot_columns(world).confidence
+    assert len(world) == 980 and (held == 5).sum() == 901
+    again = world.integrate(line(1000)[500:501], np.zeros((1, 3)), ones[:1], confidence[:1], 2)
+    assert again == 0  # still found
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.integers(5, 200))
+def test_the_memory_cap_is_never_exceeded(seed, most):
+    world = SemanticMap(0.1, 4, max_bytes=most * SemanticMap(0.1, 4).row_bytes)
+    for n, view in enumerate(views(seed, 6, points=100)):
+        world.integrate(view[0] + n, *view[1:], n)
+        assert 0 < world.memory_bytes <= world.max_bytes
+        assert len(world) == sum(map(len, world.blocks()))
+
+
+def test_a_snapshot_stays_as_it_was():
+    world = SemanticMap(0.1, 4)
+    first, second = views(2, 2)
+    world.integrate(*first, 0)
+    before = world.blocks()
+    copies = [[c.copy() for c in b.columns()] for b in before]
+    world.integrate(*second, 1)
+    world.move({0: Sim3(1.0, np.eye(3), np.array([1.0, 0, 0]))})
+    for block, copy in zip(before, copies, strict=True):
+        assert all((a == b).all() for a, b in zip(block.columns(), copy, strict=True))
+
+
+def test_voxels_move_with_their_anchors_and_merge_where_they_meet():
+    world = SemanticMap(0.1, 2)
+    world.integrate(line(3), np.full((3, 3), 10), np.tile([1.0, 0], (3, 1)), np.full(3, 1.0), 7)
+    world.integrate(line(3, 1.05), np.full((3, 3), 50), np.tile([0, 1.0], (3, 1)), np.full(3, 3.0), 8)
+    world.integrate(line(2, 9.05), np.full((2, 3), 90), np.tile([1.0, 1], (2, 1)), np.full(2, 3.0), 9)
+    world.move({8: Sim3(1.0, np.eye(3), np.array([0.1, -1.0, 0])), 3: Sim3.identity()})
+    held = snapshot_columns(world)
+    held = held.take(np.lexsort((held.points[:, 0], held.points[:, 1].round(2))))
+    assert len(world) == len(held) == 6
+    assert np.allclose(held.points[:4, 0], [0.05, 0.15, 0.25, 0.35], atol=1e-5)
+    assert held.anchors.tolist() == [7, 8, 8, 8, 9, 9]
+    assert held.confidence.tolist() == [1, 4, 4, 3, 3, 3]
+    assert held.hits.tolist() == [1, 2, 2, 1, 1, 1]
+    assert held.colors[:, 0].tolist() == [10, 40, 40, 50, 90, 90]
+    assert np.allclose(held.features()[:4], [[1, 0], [0.25, 0.75], [0.25, 0.75], [0, 1]], atol=0.01)
 
 
 def test_loading_gives_the_same_map():
-    world = SemanticMap(0.1, 4, 10_000)
+    world = SemanticMap(0.1, 4)
     for view in views(1, 3):
-        world.integrate(*view)
-    n = len(world)
-    other = SemanticMap(0.1, 4, 10_000)
-    other.load(*(getattr(world, name)[:n] for name in ("points", "colors", "features", "confidence", "hits")))
+        world.integrate(*view, 0)
+    other = SemanticMap(0.1, 4)
+    other.load(snapshot_columns(world))
     (view,) = views(1, 1)
-    assert other.integrate(*view) == 0 and len(other) == n
+    assert other.integrate(*view, 0) == 0 and len(other) == len(world)
 
 
 def test_nothing_to_integrate():
-    world = SemanticMap(0.1, 4, 10)
-    assert world.integrate(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 4)), np.zeros(0)) == 0
+    world = SemanticMap(0.1, 4)
+    assert world.integrate(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 4)), np.zeros(0), 0) == 0
+    world.move({0: Sim3.identity()})
+    assert len(world) == 0 and world.blocks() == ()
 
 
 def test_keys_tell_neighbours_apart_also_across_zero():

@@ -33,7 +33,7 @@ class Atlas:
     ) -> None:
         self.config, self.model_identity = config, model_identity
         self.lock = threading.Lock()
-        self.world = SemanticMap(config.voxel_size_m, feature_dim, config.max_voxels)
+        self.world = SemanticMap(config.voxel_size_m, feature_dim, 1e6 * config.max_map_mb)
         self.graph, self.places = PoseGraph(loops), PlaceMemory()
         self.stamps: dict[int, float] = {}
         self.depths: dict[int, float] = {}  # median distance of what a keyframe sees, in its own unit
@@ -48,8 +48,8 @@ class Atlas:
 
     def new_piece(self) -> Sim3:
         """T_WV of a window that is connected to nothing: the origin, or a place beside all that is there."""
-        n = len(self.world)
-        aside = [float(self.world.points[:n, 0].max()) + PIECE_GAP_M, 0, 0] if n else [0, 0, 0]
+        ends = [float(block.points[:, 0].max()) for block in self.world.blocks()]
+        aside = [max(ends) + PIECE_GAP_M, 0, 0] if ends else [0, 0, 0]
         return Sim3(1.0, T_WC0.R, np.array(aside))
 
     def add(self, keyframe: Keyframe, view: View, T_WK: Sim3, edges: Iterable[Between], piece: int) -> int:
@@ -106,14 +106,10 @@ class Atlas:
         """The map as it is now, consistent and read-only; free while nothing changes."""
         with self.lock:
             if self._snapshot is None or self._snapshot.version != self.version:
-                n, world = len(self.world), self.world
                 self._snapshot = MapSnapshot(
-                    world.points[:n].copy(),
-                    np.clip(np.rint(world.colors[:n]), 0, 255).astype(np.uint8),
-                    world.features[:n].copy(),
-                    world.confidence[:n].copy(),
-                    world.hits[:n].copy(),
-                    world.voxel_size_m,
+                    self.world.blocks(),
+                    self.world.feature_dim,
+                    self.world.voxel_size_m,
                     self.trajectory(),
                     self.model_identity,
                     self.version,
@@ -123,9 +119,7 @@ class Atlas:
     def state(self) -> dict[str, np.ndarray]:
         """What, besides the snapshot, a later session needs to go on in this map."""
         with self.lock:
-            n = len(self.world)
             return {
-                "voxel_anchor": self.world.anchor[:n].copy(),
                 "keyframe_depth": np.array(list(self.depths.values())),
                 "keyframe_sits": np.array([T.matrix() for T in self._sits.values()]).reshape(-1, 4, 4),
                 **self.graph.arrays(),
@@ -146,16 +140,8 @@ class Atlas:
 
     def _restore(self, snapshot: MapSnapshot, state: dict[str, np.ndarray]) -> None:
         with self.lock:
-            anchor = state["voxel_anchor"] if state else np.zeros(len(snapshot.points), np.int32)
-            self.world = SemanticMap(snapshot.voxel_size_m, self.world.feature_dim, self.config.max_voxels)
-            self.world.load(
-                snapshot.points,
-                snapshot.colors,
-                snapshot.features,
-                snapshot.confidence,
-                snapshot.hits,
-                anchor,
-            )
+            self.world = SemanticMap(snapshot.voxel_size_m, self.world.feature_dim, self.world.max_bytes)
+            self.world.load(snapshot.voxels())
             if state:
                 self.graph.load(state)
                 self.places = PlaceMemory.from_arrays(state)

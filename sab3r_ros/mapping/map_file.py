@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,10 @@ from safetensors.numpy import load, save
 from sab3r_ros import __version__
 from sab3r_ros.errors import MapFileError
 from sab3r_ros.types import MapSnapshot, Trajectory
+from sab3r_ros.voxels import Voxels
 
 MAGIC = b"SAB3RMAP"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEAD_BYTES = len(MAGIC) + 4 + 32
 
 # Array → its type and number of dimensions; N voxels, K keyframes, D feature dimensions, L language
@@ -34,9 +35,11 @@ HEAD_BYTES = len(MAGIC) + 4 + 32
 ARRAYS = {
     "points": (np.float32, 2),
     "colors": (np.uint8, 2),
-    "features": (np.float16, 2),
-    "confidence": (np.float32, 1),
-    "hits": (np.int32, 1),
+    "codes": (np.int8, 2),
+    "scales": (np.float16, 1),
+    "confidence": (np.float16, 1),
+    "hits": (np.uint16, 1),
+    "anchors": (np.int32, 1),
     "stamps": (np.float64, 1),
     "T_WC": (np.float64, 3),
     "feature_basis": (np.float32, 2),
@@ -69,12 +72,9 @@ def save_map(
 
     Raises MapFileError if the path cannot be written or the disk is full.
     """
+    voxels = snapshot.voxels()
     arrays = {
-        "points": snapshot.points,
-        "colors": snapshot.colors,
-        "features": snapshot.features,
-        "confidence": snapshot.confidence,
-        "hits": snapshot.hits,
+        **{f.name: getattr(voxels, f.name) for f in fields(voxels)},
         "stamps": snapshot.trajectory.stamps,
         "T_WC": snapshot.trajectory.T_WC,
         "feature_basis": feature_basis,
@@ -166,8 +166,9 @@ def checked_body(path: Path, data: bytes) -> bytes:
         raise MapFileError(f"{path} is not a map file (.sab3r)" if data else f"{path} is empty, not a map")
     version = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little")
     if version != FORMAT_VERSION and len(data) > HEAD_BYTES:
+        what_to_do = "update sab3r_ros" if version > FORMAT_VERSION else "it is too old, map again"
         raise MapFileError(
-            f"{path} has map format {version}, this version reads {FORMAT_VERSION}: update sab3r_ros"
+            f"{path} has map format {version}, this version reads {FORMAT_VERSION}: {what_to_do}"
         )
     body = data[HEAD_BYTES:]
     if hashlib.sha256(body).digest() != data[len(MAGIC) + 4 : HEAD_BYTES]:
@@ -189,22 +190,20 @@ def assemble(tensors: dict[str, np.ndarray], about: dict) -> SavedMap:
     }
     t = {name: tensors[name] for name in ARRAYS}
     n, k = len(t["points"]), len(t["stamps"])
+    voxels = Voxels(*(t[f.name] for f in fields(Voxels)))
     fits = (
         t["points"].shape == t["colors"].shape == (n, 3)
-        and len(t["features"]) == len(t["confidence"]) == len(t["hits"]) == n
+        and all(len(column) == n for column in voxels.columns())
         and t["T_WC"].shape == (k, 4, 4)
-        and t["features"].shape[1] == t["feature_basis"].shape[1]
+        and t["codes"].shape[1] == t["feature_basis"].shape[1]
     )
     if not fits:
         raise ValueError(f"its arrays disagree: { {name: value.shape for name, value in t.items()} }")
     for value in t.values():
         value.setflags(write=False)
     snapshot = MapSnapshot(
-        t["points"],
-        t["colors"],
-        t["features"],
-        t["confidence"],
-        t["hits"],
+        (voxels,),
+        t["codes"].shape[1],
         float(about["voxel_size_m"]),
         Trajectory(t["stamps"], t["T_WC"]),
         str(about["model_identity"]),

@@ -1,59 +1,118 @@
-"""The semantic map: sparse voxels, each with a mean position, colour and language feature."""
+"""The semantic map: sparse voxels, each with a mean position, colour and language feature.
+
+Voxels lie in cubic tiles. A tile is never written: what changes is made anew and put in its place. So a snapshot is
+a list of tiles, a keyframe costs what it touches however large the map is, and any thread may read while one writes.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.voxels import Voxels, encoded, rounded, voxel_bytes
 
+TILE = 40  # cells along a tile's edge: 64 000 cells, a 16-bit number
+MORSEL = (
+    5  # cells along the edge of the cubes in whose order a tile's cells are numbered: neighbours lie together
+)
+TILE_BITS = 15  # of a tile coordinate in a key: ± 655 360 voxels a side
 MAX_WEIGHT = 200.0  # summed confidence beyond which a voxel's mean keeps adapting at a constant rate
-BITS = 21  # of a voxel coordinate in a key: ± 1 048 576 voxels a side
-NAMES = ("points", "colors", "features", "confidence", "hits", "anchor")
-OFFSET = 1 << (BITS - 1)
+MAX_CONFIDENCE = 2000.0  # more is not counted: every unit up to here is a step of float16
+MAX_HITS = 65535
+SLACK = 0.02  # share of the memory cap that is freed at a time
+
+
+def cell_numbers() -> np.ndarray:
+    """(3, TILE) int64: an axis' share in the number of a cell. Cubes of MORSEL³ cells in Morton order, rows within."""
+    cube, inner = np.divmod(np.arange(TILE), MORSEL)
+    morton = sum(((cube >> bit) & 1) << (3 * bit) for bit in range(3))
+    steps = (MORSEL**2, MORSEL, 1)
+    return np.stack([(morton << (2 - axis)) * MORSEL**3 + inner * steps[axis] for axis in range(3)])
+
+
+CELL_NUMBERS = cell_numbers()
 
 
 def voxel_keys(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """(N, 3) metres → (N,) int64, one number a voxel. Raises ValueError beyond ± 2^20 voxels from the origin."""
-    cell = np.floor(points / voxel_size_m).astype(np.int64) + OFFSET
-    if cell.size and (cell.min() < 0 or cell.max() >= 1 << BITS):
+    """(N, 3) metres → (N,) int64: the tile's number << 16 | the cell's number in it.
+
+    Raises ValueError beyond ± 655 360 voxels from the origin.
+    """
+    tile, inner = np.divmod(np.floor(points / voxel_size_m).astype(np.int64), TILE)
+    tile += 1 << (TILE_BITS - 1)
+    if tile.size and (tile.min() < 0 or tile.max() >= 1 << TILE_BITS):
         raise ValueError("a point lies outside the map's range: check the scale, or choose larger voxels")
-    return (cell[:, 0] << (2 * BITS)) | (cell[:, 1] << BITS) | cell[:, 2]
+    number = (tile[:, 0] << (2 * TILE_BITS)) | (tile[:, 1] << TILE_BITS) | tile[:, 2]
+    cell = CELL_NUMBERS[0, inner[:, 0]] + CELL_NUMBERS[1, inner[:, 1]] + CELL_NUMBERS[2, inner[:, 2]]
+    return (number << 16) | cell
+
+
+def tile_centers(numbers: np.ndarray, voxel_size_m: float) -> np.ndarray:
+    """(T,) tile numbers → (T, 3) metres."""
+    parts = [numbers >> (2 * TILE_BITS), numbers >> TILE_BITS, numbers]
+    tile = np.stack(parts, -1) & ((1 << TILE_BITS) - 1)
+    return (tile - (1 << (TILE_BITS - 1)) + 0.5) * (TILE * voxel_size_m)
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """cells: (N,) uint16 numbers of the filled cells, ascending. voxels: what they hold."""
+
+    cells: np.ndarray
+    voxels: Voxels
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def find(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where each of some cells is or would be, and whether it is there."""
+        place = np.searchsorted(self.cells, cells)
+        known = self.cells.take(place, mode="clip") == cells if len(self) else np.zeros(len(cells), bool)
+        return place, known
+
+    def updated(self, place: np.ndarray, known: np.ndarray, cells: np.ndarray, voxels: Voxels) -> Tile:
+        """With the voxels of `cells`, as `find` has found them, replaced or put in."""
+        source, own = np.arange(len(self)), len(self) + np.arange(len(cells))
+        source[place[known]] = own[known]
+        source = np.insert(source, place[~known], own[~known])
+        return Tile(
+            np.concatenate([self.cells, cells])[source], Voxels.joined([self.voxels, voxels]).take(source)
+        )
+
+    def kept(self, keep: np.ndarray) -> Tile:
+        """Only the rows where keep (N,) is true."""
+        rows = np.flatnonzero(keep)
+        return Tile(self.cells[rows], self.voxels.take(rows))
 
 
 class SemanticMap:
-    """Voxels in arrays that double when full; a sorted index of keys finds a voxel's row.
+    """Tiles by their number. Means are weighted by the pointmap's confidence.
 
-    Means are weighted by the pointmap's confidence. `memory_bytes` counts what is allocated.
+    `memory_bytes` counts the tiles' arrays; it never exceeds max_bytes. When room is needed, the voxels that were seen
+    with the least confidence go, tile after tile in the order in which the tiles were begun: noise before furniture.
     """
 
-    def __init__(self, voxel_size_m: float, feature_dim: int, max_voxels: int) -> None:
-        self.voxel_size_m, self.feature_dim, self.max_voxels = voxel_size_m, feature_dim, max_voxels
+    def __init__(self, voxel_size_m: float, feature_dim: int, max_bytes: float = np.inf) -> None:
+        self.voxel_size_m, self.feature_dim, self.max_bytes = voxel_size_m, feature_dim, max_bytes
+        self.row_bytes = voxel_bytes(feature_dim) + 2  # and the cell's number
         self.size = 0
-        self._keys = np.zeros(0, np.int64)  # sorted
-        self._rows = np.zeros(0, np.int64)  # row of each sorted key
-        self.points = np.zeros((0, 3), np.float32)
-        self.colors = np.zeros((0, 3), np.float32)
-        self.features = np.zeros((0, feature_dim), np.float16)
-        self.confidence = np.zeros(0, np.float32)
-        self.hits = np.zeros(0, np.int32)
-        self.anchor = np.zeros(0, np.int32)  # keyframe that saw the voxel first: it moves with it
+        self._tiles: dict[int, Tile] = {}
+        self._empty = Tile(np.zeros(0, np.uint16), Voxels.nothing(feature_dim))
+        self._rng = np.random.default_rng(0)
 
     def __len__(self) -> int:
         return self.size
 
     @property
     def memory_bytes(self) -> int:
-        arrays = (
-            self._keys,
-            self._rows,
-            self.points,
-            self.colors,
-            self.features,
-            self.confidence,
-            self.hits,
-            self.anchor,
-        )
-        return sum(a.nbytes for a in arrays)
+        return self.size * self.row_bytes
+
+    def blocks(self) -> tuple[Voxels, ...]:
+        """All voxels as they are now, tile by tile; what happens to the map later does not touch them."""
+        return tuple(tile.voxels for tile in self._tiles.values())
 
     def integrate(
         self,
@@ -61,12 +120,12 @@ class SemanticMap:
         colors: np.ndarray,
         features: np.ndarray,
         confidence: np.ndarray,
-        anchor: int | np.ndarray = 0,
+        anchor: int,
     ) -> int:
-        """Fuse one view's points. Returns how many voxels are new.
+        """Fuse one keyframe's points. Returns how many voxels are new.
 
-        points (N, 3) metres in the map frame, finite; colors (N, 3) uint8; features (N, D); confidence (N,) > 0.
-        anchor: keyframe that saw them, one for all or (N,); a voxel keeps its first.
+        points (N, 3) metres in the map frame, finite; colors (N, 3) uint8; features (N, D); confidence (N,) > 0;
+        anchor: the keyframe's id, which new voxels will move with.
         """
         if not len(points):
             return 0
@@ -74,103 +133,147 @@ class SemanticMap:
         order = np.argsort(keys, kind="stable")
         keys, w = keys[order], confidence[order].astype(np.float32)
         starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+        keys, counts = keys[starts], np.diff(np.r_[starts, len(keys)])
         weight = np.add.reduceat(w, starts)
 
         def mean(values: np.ndarray) -> np.ndarray:
             return np.add.reduceat(values[order].astype(np.float32) * w[:, None], starts) / weight[:, None]
 
-        known = self.size
-        rows, fresh = self._rows_of(keys[starts])
-        new = rows >= known
-        self.anchor[rows[new]] = np.broadcast_to(anchor, len(order))[order][starts][new]
-        counts = np.diff(np.r_[starts, len(keys)])
-        old = self.confidence[rows]
-        share = (weight / (np.minimum(old, MAX_WEIGHT) + weight))[:, None]
-        for store, value in (
-            (self.points, mean(points)),
-            (self.colors, mean(colors)),
-            (self.features, mean(features)),
-        ):
-            held = store[rows].astype(np.float32)
-            store[rows] = held + share * (value - held)
-        self.confidence[rows] = old + weight
-        self.hits[rows] += counts.astype(np.int32)
-        if self.size > self.max_voxels:
-            self._forget()
-        return fresh
+        seen = (mean(points), mean(colors), mean(features), weight, counts)
+        return self._fuse(keys, *seen, np.full(len(keys), anchor, np.int32))
 
-    def _rows_of(self, keys: np.ndarray) -> tuple[np.ndarray, int]:
-        """Rows of sorted unique keys; new voxels get rows at the end."""
-        place = np.searchsorted(self._keys, keys)
-        known = np.zeros(len(keys), bool)
-        inside = place < len(self._keys)
-        known[inside] = self._keys[place[inside]] == keys[inside]
-        rows = np.empty(len(keys), np.int64)
-        rows[known] = self._rows[place[known]]
-        fresh = int((~known).sum())
-        if fresh:
-            rows[~known] = np.arange(self.size, self.size + fresh)
-            self._reserve(self.size + fresh)
-            self._keys = np.insert(self._keys, place[~known], keys[~known])
-            self._rows = np.insert(self._rows, place[~known], rows[~known])
-            self.size += fresh
-        return rows, fresh
-
-    def _reserve(self, size: int) -> None:
-        if size <= len(self.hits):
-            return
-        capacity = max(size, 2 * len(self.hits), 4096)
-        for name in NAMES:
-            old = getattr(self, name)
-            new = np.zeros((capacity, *old.shape[1:]), old.dtype)
-            new[: self.size] = old[: self.size]
-            setattr(self, name, new)
-
-    def move(self, moves: dict[int, Sim3]) -> None:
-        """Move the voxels of some anchors, keyframe → similarity; voxels that meet in one cell become one, by confidence."""
-        n = self.size
-        anchors = np.fromiter(moves, np.int64)
-        order = np.argsort(anchors)
-        which = np.searchsorted(anchors[order], self.anchor[:n])
-        which = order[np.minimum(which, len(order) - 1)]
-        moved = np.flatnonzero(anchors[which] == self.anchor[:n])
-        M = np.stack([T.matrix() for T in moves.values()])[which[moved]]
-        self.points[moved] = np.einsum("nij,nj->ni", M[:, :3, :3], self.points[moved]) + M[:, :3, 3]
-        keys = voxel_keys(self.points[:n], self.voxel_size_m)
-        order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(keys[order]) != 0])
-        w = self.confidence[:n][order]
-        weight = np.add.reduceat(w, starts)
-
-        def mean(values: np.ndarray) -> np.ndarray:
-            return (
-                np.add.reduceat(values[:n][order].astype(np.float32) * w[:, None], starts) / weight[:, None]
-            )
-
-        points, colors, features = mean(self.points), mean(self.colors), mean(self.features)
-        hits = np.add.reduceat(self.hits[:n][order], starts)
-        self.load(points, colors, features, weight, hits, self.anchor[:n][order][starts])
-
-    def _forget(self) -> None:
-        """Drop the tenth of the voxels that was seen with the least confidence: noise goes before furniture."""
-        keep = np.sort(np.argpartition(self.confidence[: self.size], self.size // 10)[self.size // 10 :])
-        self.load(*(getattr(self, n)[keep] for n in NAMES))
-
-    def load(
+    def _fuse(
         self,
+        keys: np.ndarray,
         points: np.ndarray,
         colors: np.ndarray,
         features: np.ndarray,
-        confidence: np.ndarray,
-        hits: np.ndarray,
-        anchor: np.ndarray | None = None,
-    ) -> None:
-        """Replace everything by given voxels, one row a voxel."""
-        self.size = len(points)
-        self.points, self.colors = points.astype(np.float32), colors.astype(np.float32)
-        self.features, self.confidence = features.astype(np.float16), confidence.astype(np.float32)
-        self.hits = hits.astype(np.int32)
-        self.anchor = np.zeros(self.size, np.int32) if anchor is None else anchor.astype(np.int32)
-        keys = voxel_keys(self.points, self.voxel_size_m)
-        self._rows = np.argsort(keys, kind="stable")
-        self._keys = keys[self._rows]
+        weight: np.ndarray,
+        counts: np.ndarray,
+        anchors: np.ndarray,
+    ) -> int:
+        """Put means of ascending unique keys into their tiles."""
+        if not self._make_room(len(keys)):
+            surest = np.sort(np.argsort(-weight, kind="stable")[: int(self.max_bytes // self.row_bytes)])
+            seen = (keys, points, colors, features, weight, counts, anchors)
+            keys, points, colors, features, weight, counts, anchors = (a[surest] for a in seen)
+        numbers, cells = keys >> 16, (keys & 0xFFFF).astype(np.uint16)
+        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        parts = [slice(a, b) for a, b in zip([0, *cuts], [*cuts, len(keys)], strict=True)]
+        tiles = [self._tiles.get(int(numbers[p.start]), self._empty) for p in parts]
+        found = [tile.find(cells[p]) for tile, p in zip(tiles, parts, strict=True)]
+        known = np.concatenate([k for _, k in found])
+        held = Voxels.joined([t.voxels.take(place[k]) for t, (place, k) in zip(tiles, found, strict=True)])
+
+        old = np.zeros(len(keys), np.float32)
+        old[known] = held.confidence
+        share = weight / (np.minimum(old, MAX_WEIGHT) + weight)
+
+        def moved(before: np.ndarray, seen: np.ndarray) -> np.ndarray:
+            mean, before = seen.copy(), before.astype(np.float32)
+            mean[known] = before + share[known, None] * (seen[known] - before)
+            return mean
+
+        hits = counts.astype(np.int64)
+        hits[known] += held.hits
+        anchors = anchors.copy()
+        anchors[known] = held.anchors
+        voxels = Voxels(
+            moved(held.points, points),
+            rounded(moved(held.colors, colors), self._rng).clip(0, 255).astype(np.uint8),
+            *encoded(moved(held.features(), features), self._rng),
+            np.minimum(old + weight, MAX_CONFIDENCE).astype(np.float16),
+            np.minimum(hits, MAX_HITS).astype(np.uint16),
+            anchors,
+        )
+        for tile, part, (place, there) in zip(tiles, parts, found, strict=True):
+            mine = Voxels(*(column[part] for column in voxels.columns()))
+            self._tiles[int(numbers[part.start])] = tile.updated(place, there, cells[part], mine)
+        fresh = int((~known).sum())
+        self.size += fresh
+        return fresh
+
+    def _make_room(self, count: int) -> bool:
+        """Forget until `count` more voxels fit into the cap. False if they do not fit into an empty map."""
+        if self.memory_bytes + count * self.row_bytes <= self.max_bytes:
+            return True
+        room = self.max_bytes * (1 - SLACK) - count * self.row_bytes
+        surplus = self.size - max(int(room // self.row_bytes), 0)
+        confidence = np.concatenate([b.confidence for b in self.blocks()] or [np.zeros(0, np.float16)])
+        while surplus > 0:
+            share = min(1.0, max(surplus / self.size, 0.1))
+            limit = np.quantile(confidence, share, method="higher")
+            for number in list(self._tiles):
+                if surplus <= 0:
+                    break
+                tile = self._tiles.pop(number)
+                weak = np.flatnonzero(tile.voxels.confidence <= limit)[:surplus]
+                keep = np.ones(len(tile), bool)
+                keep[weak] = False
+                self.size -= len(weak)
+                surplus -= len(weak)
+                if keep.any():
+                    self._tiles[number] = tile.kept(
+                        keep
+                    )  # at the end: the next tiles are asked first next time
+            confidence = np.concatenate([b.confidence for b in self.blocks()] or [np.zeros(0, np.float16)])
+        return count * self.row_bytes <= self.max_bytes
+
+    def move(self, corrections: Mapping[int, Sim3]) -> None:
+        """Move every voxel with its anchor. corrections: keyframe id → what its points are multiplied with from the left.
+
+        Voxels that come to lie in one cell become one, by their confidence-weighted mean. Other voxels stay.
+        """
+        if not self.size:
+            return
+        voxels = Voxels.joined(self.blocks())
+        points, order = voxels.points.copy(), np.argsort(voxels.anchors, kind="stable")
+        ids, starts = np.unique(voxels.anchors[order], return_index=True)
+        for id, rows in zip(ids.tolist(), np.split(order, starts[1:]), strict=True):
+            if id in corrections:
+                points[rows] = corrections[id].apply(points[rows])
+        self.load(Voxels(points, *voxels.columns()[1:]))
+
+    def load(self, voxels: Voxels) -> None:
+        """Replace everything by given voxels; those in one cell become one."""
+        keys = voxel_keys(voxels.points, self.voxel_size_m)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
+        voxels = voxels.take(order) if len(first) == len(keys) else merged(voxels.take(order), first)
+        keys = keys[first]
+        numbers, cells = keys >> 16, (keys & 0xFFFF).astype(np.uint16)
+        cuts = np.r_[np.flatnonzero(np.r_[True, np.diff(numbers) != 0][: len(keys)]), len(keys)]
+        self._tiles, self.size = {}, len(keys)
+        for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            self._tiles[int(numbers[a])] = Tile(cells[a:b].copy(), voxels.take(np.arange(a, b)))
+        self._make_room(0)
+
+
+def merged(voxels: Voxels, first: np.ndarray) -> Voxels:
+    """Runs of rows, each from one of `first` to the next, as one voxel each: means weighted by confidence."""
+    counts = np.diff(np.r_[first, len(voxels)])
+    several = np.flatnonzero(counts > 1)
+    rows = np.concatenate([np.arange(first[k], first[k] + counts[k]) for k in several])
+    parts = voxels.take(rows)
+    w = np.maximum(parts.confidence.astype(np.float32), 1e-3)
+    starts = np.r_[0, np.cumsum(counts[several])[:-1]]
+    weight = np.add.reduceat(w, starts)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values.astype(np.float32) * w[:, None], starts) / weight[:, None]
+
+    surest = np.lexsort((np.arange(len(w)), w, np.repeat(np.arange(len(starts)), counts[several])))
+    surest = surest[np.cumsum(counts[several]) - 1]
+    out = voxels.take(first)
+    one = (
+        mean(parts.points),
+        np.rint(mean(parts.colors)),
+        *encoded(mean(parts.features())),
+        np.minimum(weight, MAX_CONFIDENCE),
+        np.minimum(np.add.reduceat(parts.hits.astype(np.int64), starts), MAX_HITS),
+        parts.anchors[surest],
+    )
+    for column, values in zip(out.columns(), one, strict=True):
+        column[several] = values.astype(column.dtype)
+    return out

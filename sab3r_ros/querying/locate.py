@@ -80,7 +80,7 @@ class Locator:
         objects = narrower.narrow(request, things)
         found = [o for o in objects if o.score >= threshold]
         message = found_message(request, things, objects, found, most, narrower.notes)
-        kept = tuple(self.memory.identify(snapshot.points, found[:most]))
+        kept = tuple(self.memory.identify(snapshot, found[:most]))
         return LocateAnswer(bool(kept), message, kept, max(o.score for o in objects))
 
     def at_point(
@@ -102,9 +102,9 @@ class Locator:
         around = np.linalg.norm(snapshot.points - snapshot.points[nearest], axis=1) <= max(
             POINTED_M, 2 * snapshot.voxel_size_m
         )
-        vector = self.scorer.language(snapshot.features[around])
+        vector = self.scorer.language(snapshot.features_of(np.flatnonzero(around)))
         name = self.scorer.nearest_word(vector)
-        answer = self.like(snapshot, vector, name, max_objects=len(snapshot.points))
+        answer = self.like(snapshot, vector, name, max_objects=len(snapshot))
         here = [o for o in answer.objects if nearest in o.indices]
         others = [o for o in answer.objects if nearest not in o.indices]
         objects = tuple((here + others)[:most])
@@ -129,7 +129,7 @@ class Locator:
         found = [o for o in search.objects if o.score >= threshold]
         if not found:
             return self._miss(snapshot, label, search, threshold)
-        kept = tuple(self.memory.identify(snapshot.points, found[:most]))
+        kept = tuple(self.memory.identify(snapshot, found[:most]))
         message = found_message(Request(label, label), found, found, found, most, [])
         return LocateAnswer(True, message, kept, found[0].score)
 
@@ -143,9 +143,9 @@ class Locator:
             raise QueryError(f"the minimum score is {threshold:g}: it must lie in 0..1")
         if most < 1:
             raise QueryError(f"at most {most} objects were asked for: ask for 1 or more")
-        if len(snapshot.points) == 0:
+        if len(snapshot) == 0:
             raise QueryError("the map is empty: show the camera some views of the room, then ask again")
-        maker, has, speaks = snapshot.model_identity, snapshot.features.shape[1], self.scorer.basis.shape[1]
+        maker, has, speaks = snapshot.model_identity, snapshot.feature_dim, self.scorer.basis.shape[1]
         if has == 0 or speaks == 0:
             raise QueryError(f"the map of model {maker} holds no language features: map with another model")
         if has != speaks:
@@ -173,8 +173,8 @@ class Locator:
     def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
         """The map's prepared features, remembered until another map is asked."""
         last = self._last
-        if last is None or last.features is not snapshot.features:
-            last = self._last = self.scorer.prepare(snapshot.features, last)
+        if last is None or last.snapshot is not snapshot:
+            last = self._last = self.scorer.prepare(snapshot, last)
         return last
 
     def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
@@ -185,7 +185,7 @@ class Locator:
         likely = np.flatnonzero(rough >= ROUGH_MARGIN * least_share)
         share = self.scorer.share_of_rows(prepared, likely, phrases)
         likely, share = likely[share >= least_share], share[share >= least_share]
-        c, points, voxel = self.config, snapshot.points[likely], snapshot.voxel_size_m
+        c, points, voxel = self.config, snapshot.points_of(likely), snapshot.voxel_size_m
         pieces = separate(points, max(c.join_m, voxel), max(c.split_m, 2 * voxel))
         order = np.argsort(pieces, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
@@ -196,8 +196,8 @@ class Locator:
     def _object(
         self, snapshot: MapSnapshot, label: str, rows: np.ndarray, share: np.ndarray
     ) -> LocatedObject:
-        points = snapshot.points[rows]
-        confidence = np.maximum(snapshot.confidence[rows].astype(np.float64), 1e-6)
+        points = snapshot.points_of(rows)
+        confidence = np.maximum(snapshot.confidence_of(rows).astype(np.float64), 1e-6)
         score = float(self.scorer.score(top_mean(share, confidence, self.config.top_share)))
         box = upright_box(points)
         return LocatedObject(
@@ -213,9 +213,9 @@ class Locator:
         else:
             count = min(self.config.min_voxels, len(rough))
             near = np.argpartition(rough, len(rough) - count)[-count:]
-            share = self.scorer.share(snapshot.features[near], search.phrases)
-            place, score = snapshot.points[near[share.argmax()]], float(self.scorer.score(share.mean()))
-        name = self.scorer.looks_like(snapshot.features[near].astype(np.float32).mean(0), search.phrases)
+            share = self.scorer.share(snapshot.features_of(near), search.phrases)
+            place, score = snapshot.points_of(near)[share.argmax()], float(self.scorer.score(share.mean()))
+        name = self.scorer.looks_like(snapshot.features_of(near).mean(0), search.phrases)
         message = miss_message(label, name, place, score, threshold, self.config.min_voxels)
         return LocateAnswer(False, message, (), min(score, threshold))
 

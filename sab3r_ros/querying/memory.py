@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sab3r_ros.types import LocatedObject
+from sab3r_ros.types import LocatedObject, MapSnapshot
 
 CELL_M = 0.1  # coarser than a voxel: the same thing asked in other words is cut a little differently
 SAME = 0.3  # intersection over union of cells from which two things are the same
@@ -40,12 +40,12 @@ class ObjectMemory:
         self._next = 1
         self._lock = threading.Lock()
 
-    def identify(self, points: np.ndarray, objects: list[LocatedObject]) -> list[LocatedObject]:
-        """The same objects, in order, with ids. points: (N, 3) of the map that their indices point into.
+    def identify(self, snapshot: MapSnapshot, objects: list[LocatedObject]) -> list[LocatedObject]:
+        """The same objects, in order, with ids. snapshot: the map that their indices point into.
 
         The best overlaps are given first, and an id once an answer.
         """
-        cells = [cells_of(points[o.indices]) for o in objects]
+        cells = [cells_of(snapshot.points_of(o.indices)) for o in objects]
         with self._lock:
             pairs = sorted(
                 ((overlap(c, known), k, n) for k, c in enumerate(cells) for n, known in self._things.items()),

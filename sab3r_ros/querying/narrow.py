@@ -65,12 +65,12 @@ class Narrower:
         return objects
 
     def _by_color(self, request: Request, objects: Objects) -> Objects:
-        white = room_white(self.snapshot.colors)
+        white = room_white(self.snapshot)
         out = []
         for o in objects:
-            language = self.basis @ self.snapshot.features[o.indices].astype(np.float32).mean(0)
+            language = self.basis @ self.snapshot.features_of(o.indices).mean(0)
             said = said_colors(language, request.thing, self.text)
-            seen = seen_colors(self.snapshot.colors[o.indices], white)
+            seen = seen_colors(self.snapshot.colors_of(o.indices), white)
             out.append((color_degree(request.color, seen, said), COLORS[int(np.argmax(seen * said))], o))
         if out and max(degree for degree, _, _ in out) < 0.5:
             others = ", ".join(dict.fromkeys(color for _, color, _ in out))
@@ -100,7 +100,7 @@ class Narrower:
             lost = f"no '{missing[0]}' was found" if missing else "'between' needs two things"
             self.notes.append(f"{lost}, so '{request.place}' was left out")
             return objects
-        points = [self.snapshot.points[o.indices] for o in objects]
+        points = [self.snapshot.points_of(o.indices) for o in objects]
         if request.relation in ("nearest", "farthest"):
             gaps = [min(gap(p, a) for a in anchors[0]) for p in points]
             pick = int(np.argmin(gaps) if request.relation == "nearest" else np.argmax(gaps))
@@ -124,17 +124,17 @@ class Narrower:
         """The points of each anchor that is not one of the things themselves."""
         taken = np.concatenate([o.indices for o in objects]) if objects else np.zeros(0, np.int64)
         found = [o for o in self.find(name) if np.isin(o.indices, taken).mean() < 0.5]
-        return [self.snapshot.points[o.indices] for o in found]
+        return [self.snapshot.points_of(o.indices) for o in found]
 
     def _part(self, part: str, o: LocatedObject) -> LocatedObject:
         """The object cut to the height range of a part; whole if that is unknown or holds too little."""
         low, high = PART_HEIGHTS.get(part, (0.0, 1.0))
-        z = self.snapshot.points[o.indices][:, 2]
+        z = self.snapshot.points_of(o.indices)[:, 2]
         share = (z - z.min()) / max(float(np.ptp(z)), 1e-6)
         rows = o.indices[(share >= low) & (share <= high)]
         if len(rows) < 3:
             return o
-        points = self.snapshot.points[rows]
+        points = self.snapshot.points_of(rows)
         box = upright_box(points)
         center = point_on(points, np.ones(len(rows)))
         return replace(

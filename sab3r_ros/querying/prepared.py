@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sab3r_ros.types import MapSnapshot
+
 BLOCK = 1 << 15  # voxels at a time: what a block needs stays in the cache
 LEAST_REST = (
     1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
@@ -16,43 +18,44 @@ LEAST_REST = (
 
 @dataclass(frozen=True)
 class PreparedMap:
-    """features: (N, D) float16 as the map has them. unit: (N, D) bfloat16, of unit language vectors.
+    """snapshot: the map. unit: (N, D) bfloat16, of unit language vectors.
 
     scale: (N,) float32 that makes a feature's language vector unit. pool_logsumexp: (N,) float32, over all nouns of
     cosine / temperature.
     """
 
-    features: np.ndarray
+    snapshot: MapSnapshot
     unit: Tensor
     scale: Tensor
     pool_logsumexp: Tensor
 
 
 def prepare(
-    features: np.ndarray, gram: Tensor, pool: Tensor, temperature: float, before: PreparedMap | None
+    snapshot: MapSnapshot, gram: Tensor, pool: Tensor, temperature: float, before: PreparedMap | None
 ) -> PreparedMap:
-    """Prepare a map, taking from `before` the rows that did not change since.
+    """Prepare a map, taking from `before` the blocks that did not change since.
 
     gram: (D, D) basisᵀ @ basis. pool: (D, P) basisᵀ @ text vectors of the nouns.
     """
-    n, d = features.shape
+    n, d = len(snapshot), snapshot.feature_dim
     unit, scale, logsumexp = torch.empty(n, d, dtype=torch.bfloat16), torch.empty(n), torch.empty(n)
-    changed = np.arange(n)
-    if before is not None and before.features.shape[1] == d:
-        kept = min(n, len(before.features))
-        unit[:kept], scale[:kept] = before.unit[:kept], before.scale[:kept]
-        logsumexp[:kept] = before.pool_logsumexp[:kept]
-        same = before.features[:kept].view(np.uint16) == features[:kept].view(np.uint16)
-        changed = np.concatenate([np.flatnonzero(~same.all(1)), np.arange(kept, n)])
-    for start in range(0, len(changed), BLOCK):
-        rows = changed[start : start + BLOCK]
-        f = torch.from_numpy(features[rows]).float()
+    known = {}
+    if before is not None:
+        starts = before.snapshot.starts[:-1].tolist()
+        known = {id(b): start for b, start in zip(before.snapshot.blocks, starts, strict=True)}
+    for block, start in zip(snapshot.blocks, snapshot.starts[:-1].tolist(), strict=True):
+        rows = slice(start, start + len(block))
+        if id(block) in known:
+            old = slice(known[id(block)], known[id(block)] + len(block))
+            unit[rows], scale[rows] = before.unit[old], before.scale[old]
+            logsumexp[rows] = before.pool_logsumexp[old]
+            continue
+        f = torch.from_numpy(block.features())
         factor = ((f @ gram) * f).sum(1).clamp_min(1e-12).rsqrt()
         f = f * factor[:, None]
-        index = torch.from_numpy(rows)
-        scale[index] = factor
-        unit[index], logsumexp[index] = f.bfloat16(), torch.logsumexp(f @ pool / temperature, 1)
-    return PreparedMap(features, unit, scale, logsumexp)
+        scale[rows] = factor
+        unit[rows], logsumexp[rows] = f.bfloat16(), torch.logsumexp(f @ pool / temperature, 1)
+    return PreparedMap(snapshot, unit, scale, logsumexp)
 
 
 def rough_probability(

@@ -16,6 +16,7 @@ from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.prepared import BLOCK, LEAST_REST, PreparedMap, prepare, rough_probability
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
+from sab3r_ros.types import MapSnapshot
 
 POOL = tuple(dict.fromkeys(CANONICAL + BACKGROUND + INDOOR))
 SURE = 1e-7  # probabilities are kept this far from 0 and 1 before their logit is taken
@@ -92,10 +93,10 @@ class Scorer:
             out[part] = 1 / np.exp(logits - logits[:, :1]).sum(1)
         return out
 
-    def prepare(self, features: np.ndarray, before: PreparedMap | None = None) -> PreparedMap:
+    def prepare(self, snapshot: MapSnapshot, before: PreparedMap | None = None) -> PreparedMap:
         """What all queries of a map share; `before` of an earlier version of the same map saves work."""
         pool = torch.from_numpy(self.basis.T @ self.pool_vectors.T)
-        return prepare(features, torch.from_numpy(self.gram), pool, self.temperature, before)
+        return prepare(snapshot, torch.from_numpy(self.gram), pool, self.temperature, before)
 
     def rough_share(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
         """(N,) float32: `share` of a prepared map, fast, good enough to choose the voxels worth an exact look."""
@@ -111,7 +112,7 @@ class Scorer:
         out = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
-            logits = (prepared.features[part].astype(np.float32) @ directions) * scale[part, None]
+            logits = (prepared.snapshot.features_of(part) @ directions) * scale[part, None]
             part_of_pool = np.exp(logits - pool[part, None])
             rest = np.maximum(1 - part_of_pool[:, own:].sum(1), LEAST_REST) + part_of_pool[:, 1:own].sum(1)
             out[start : start + BLOCK] = part_of_pool[:, 0] / (part_of_pool[:, 0] + rest)
