@@ -121,9 +121,9 @@ def test_a_standing_query_reports_each_thing_once(room, locator):
     standing = StandingQueries(locator)
     standing.add("lamp", lambda query, objects, _: told.append((query, len(objects))))
     few = np.flatnonzero(room.points[:, 0] > -0.5)  # only the table lamp is in the map yet
-    part = {n: getattr(room, n)[few] for n in ("points", "colors", "features", "confidence", "hits")}
-    assert standing.update(replace(room, **part, version=1)) == 1
-    assert standing.update(replace(room, **part, version=1)) == 0
+    part = replace(room, blocks=(room.blocks[0].take(few),), version=1)
+    assert standing.update(part) == 1
+    assert standing.update(part) == 0
     assert standing.update(replace(room, version=2)) == 1 and standing.update(replace(room, version=3)) == 0
     assert told == [("lamp", 1), ("lamp", 1)]
     standing.start_anew()

@@ -7,7 +7,6 @@ import numpy as np
 
 from sab3r_ros.querying.language import COLORS
 from sab3r_ros.querying.text import TextEncoder
-from sab3r_ros.types import MapSnapshot
 
 PROTOTYPES = np.array(
     [
@@ -39,10 +38,9 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return out * np.float32([LIGHTNESS_WEIGHT, 1, 1])
 
 
-def room_white(snapshot: MapSnapshot) -> float:
-    """How bright white is in a map's light, 0..255, from its voxels' colours."""
-    sample = snapshot.colors_of(np.arange(0, len(snapshot), max(1, len(snapshot) // 20_000)))
-    return max(float(np.quantile(sample.max(1), WHITE_QUANTILE)), 1.0)
+def room_white(colors: np.ndarray) -> float:
+    """How bright white is in a map's light, 0..255, from a sample of its voxels' colours (N, 3)."""
+    return max(float(np.quantile(colors.max(1), WHITE_QUANTILE)), 1.0)
 
 
 def seen_colors(colors: np.ndarray, white: float) -> np.ndarray:

@@ -29,6 +29,7 @@ PART_HEIGHTS = {
     "base": (0.0, 0.25),
     "bottom": (0.0, 0.25),
 }
+WHITE_SAMPLE = 20_000  # voxels, spread over the map, whose colours tell what is white
 WRONG_SIZE = 0.6  # factor for the candidate that is farthest from the size that was asked for
 
 
@@ -65,7 +66,8 @@ class Narrower:
         return objects
 
     def _by_color(self, request: Request, objects: Objects) -> Objects:
-        white = room_white(self.snapshot)
+        sample = np.arange(0, len(self.snapshot), max(1, len(self.snapshot) // WHITE_SAMPLE))
+        white = room_white(self.snapshot.colors_of(sample))
         out = []
         for o in objects:
             language = self.basis @ self.snapshot.features_of(o.indices).mean(0)
