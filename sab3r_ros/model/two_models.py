@@ -12,24 +12,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sab3r_ros.model.language import TEXT_SPACES
-from sab3r_ros.model.network_model import LazyView, Tokens, TwoViewModel
+from sab3r_ros.model.network_model import LazyView, NetworkModel, Tokens
 from sab3r_ros.model.preprocess import to_tensor
+from sab3r_ros.types import View
 
 Semantics = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class SemanticTokens:
-    """A keyframe of the two-model pipeline. features: (h, w, D) float16, unit."""
+    """A keyframe of the two-model pipeline. tokens: the geometry's own encoding. features: (h, w, D) float16, unit."""
 
-    tokens: Tokens
+    tokens: Tokens | View
     features: np.ndarray
 
 
 class WithFeatures:
     """A view with features from elsewhere; everything else is the view's own."""
 
-    def __init__(self, view: LazyView, features: np.ndarray) -> None:
+    def __init__(self, view: LazyView | View, features: np.ndarray) -> None:
         self._view, self.features = view, features
 
     def __getattr__(self, name: str) -> Any:
@@ -41,14 +42,17 @@ class WithFeatures:
 class TwoModelPipeline:
     """Two networks behind the same seam. Stored features are the language vectors themselves: the basis is the identity."""
 
-    monocular = False
-    language = TEXT_SPACES["clip"]
-
     def __init__(
-        self, geometry: TwoViewModel, semantics: Semantics, dim: int, name: str = "maskclip"
+        self,
+        geometry: NetworkModel,
+        semantics: Semantics,
+        dim: int,
+        name: str = "maskclip",
+        language: str = TEXT_SPACES["clip"],
     ) -> None:
-        """semantics: images (1, 3, H, W) in −1..1 → (1, dim, h, w). name: of it, for the identity."""
-        self.geometry, self.semantics = geometry, semantics
+        """semantics: images (1, 3, H, W) in −1..1 → (1, dim, h, w) in the space of `language`. name: of it, for the identity."""
+        self.geometry, self.semantics, self.language = geometry, semantics, language
+        self.monocular = geometry.monocular
         self.identity = f"{geometry.identity}+{name}"
         self.feature_basis = np.eye(dim, dtype=np.float32)
 
