@@ -135,7 +135,7 @@ def test_bfloat16_keeps_what_rounding_would_show(network):
     [((480, 640), (384, 512)), ((640, 480), (512, 384)), ((600, 600), (384, 512)), ((270, 480), (288, 512))],
 )
 def test_images_are_scaled_and_cropped_as_the_public_network_wants(shape, size):
-    image, K = fit(picture(*shape), np.diag([1.0, 1.0, 1.0]), 512, 16, square_to_4_3=True)
+    image, K = fit(picture(*shape), np.diag([1.0, 1.0, 1.0]), 512, 16, as_published=True)
     assert image.shape[:2] == size
     assert np.isclose(K[0, 0], 512 / max(shape))
 
@@ -145,7 +145,7 @@ def test_a_pixel_and_its_intrinsics_move_together():
     image = np.zeros((100, 200, 3), np.uint8)
     image[40:44, 150:154] = 255  # centre (151.5, 41.5)
     K = np.array([[180.0, 0, 99.5], [0, 180.0, 49.5], [0, 0, 1]])
-    small, K_small = fit(image, K, 100, 16, square_to_4_3=False)
+    small, K_small = fit(image, K, 100, 16, as_published=False)
     v, u = (
         float(np.average(np.arange(n), weights=small[..., 0].sum(axis)))
         for n, axis in ((small.shape[0], 1), (small.shape[1], 0))
@@ -161,7 +161,7 @@ def test_any_image_fits_and_keeps_its_principal_ray(h, w, network_size):
     assume(max(h, w) <= 4 * min(h, w))
     long_side, multiple = network_size
     centre = np.array([[float(max(h, w)), 0, (w - 1) / 2], [0, float(max(h, w)), (h - 1) / 2], [0, 0, 1]])
-    image, K = fit(np.zeros((h, w, 3), np.uint8), centre, long_side, multiple, square_to_4_3=True)
+    image, K = fit(np.zeros((h, w, 3), np.uint8), centre, long_side, multiple, as_published=True)
     assert image.shape[0] % multiple == image.shape[1] % multiple == 0
     assert max(image.shape) <= long_side and min(image.shape[:2]) >= multiple
     assert abs(K[0, 2] - (image.shape[1] - 1) / 2) <= HALF and abs(K[1, 2] - (image.shape[0] - 1) / 2) <= HALF

@@ -126,3 +126,19 @@ def test_bags_that_need_a_word(tmp_path):
     (tmp_path / "broken.mcap").write_bytes(b"no bag")
     with pytest.raises(ImageError, match="no bag that can be read"):
         open_recording(tmp_path / "broken.mcap")
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (6, -1), (3, 2), (8, 1)])
+def test_photos_are_upright_whatever_exif_says(tmp_path, orientation, turns):
+    """A phone stores portrait lying down and says so in EXIF."""
+    from PIL import Image
+
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24, :32] = 255  # bright top left, as stored
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    (frame,) = open_recording(tmp_path).frames()
+    upright = np.rot90(stored, turns)
+    assert frame.image.shape == upright.shape
+    assert np.abs(frame.image.astype(int) - upright).mean() < 3

@@ -38,7 +38,7 @@ class Bound:
         self._views = {self.prepare(v.image)[0].tobytes(): v for v in views}
 
     def prepare(self, image: np.ndarray, K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        return fit(image, K, LONG_SIDE, MULTIPLE, square_to_4_3=False)
+        return fit(image, K, LONG_SIDE, MULTIPLE, as_published=False)
 
     def decode(self, first: View, second: View) -> tuple[View, View]:
         return first, second

@@ -48,7 +48,7 @@ class NetworkModel:
 
     def prepare(self, image: np.ndarray, K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """See `FeatureModel.prepare`."""
-        return fit(image, K, self.long_side, self.network.config.multiple, square_to_4_3=not self.monocular)
+        return fit(image, K, self.long_side, self.network.config.multiple, as_published=not self.monocular)
 
 
 class MonocularModel(NetworkModel):

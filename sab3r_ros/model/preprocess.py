@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sab3r_ros.errors import ImageError
+from sab3r_ros.model.resample import resize
 
 SMALLEST_SIDE = 16  # pixels of a camera image; less holds nothing to map
 MOST_ELONGATED = 4.0  # longer over shorter side
@@ -26,23 +27,26 @@ def check_image(image: np.ndarray) -> None:
 
 
 def fit(
-    image: np.ndarray, K: np.ndarray | None, long_side: int, multiple: int, square_to_4_3: bool
+    image: np.ndarray, K: np.ndarray | None, long_side: int, multiple: int, as_published: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Scale the longer side to `long_side` pixels and crop the centre to multiples of `multiple`.
 
     image: (H, W, 3) uint8 RGB. K: (3, 3) pixels of that image (centres at integers), or None; both are
-    returned for the new image. square_to_4_3: a square becomes landscape, as the public network was trained.
-    Areas are averaged on the way down (the public code's Lanczos with antialiasing is not in OpenCV), bicubic
-    on the way up. Raises ImageError.
+    returned for the new image. as_published: as the public networks were trained, by Lanczos down and bicubic up,
+    and a square becomes landscape; else areas are averaged on the way down, as the embedded network was trained.
+    Raises ImageError.
     """
     check_image(image)
     h, w = image.shape[:2]
     scale = long_side / max(h, w)
     size = tuple(max(round(side * scale), multiple) for side in (w, h))  # (width, height)
     if size != (w, h):
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        if as_published:
+            image = resize(image, size)
+        else:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     crop = [side // multiple * multiple for side in size]
-    if square_to_4_3 and crop[0] == crop[1]:
+    if as_published and crop[0] == crop[1]:
         crop[1] = crop[0] * 3 // 4 // multiple * multiple
     left, top = (size[0] - crop[0]) // 2, (size[1] - crop[1]) // 2
     image = np.ascontiguousarray(image[top : top + crop[1], left : left + crop[0]])
