@@ -38,6 +38,7 @@ setup(
         "opencv-python-headless>=4.8",
         "open3d>=0.18",
         "scipy>=1.10",
+        "simsimd>=6.2",
         "gtsam>=4.3",
         "transforms3d>=0.4.2",
         "onnxruntime>=1.16",

@@ -20,14 +20,13 @@ class PlainRule(Scorer):
     def prepare(self, snapshot: MapSnapshot, before=None):
         return SameFeatures(snapshot)
 
-    def rough_share(self, prepared: SameFeatures, phrases: PhraseSet) -> np.ndarray:
-        return self.share(prepared.snapshot.features_of(np.arange(len(prepared.snapshot))), phrases)
+    def likely(self, prepared: SameFeatures, phrases: PhraseSet, least: float):
+        share = self.share(prepared.snapshot.features_of(np.arange(len(prepared.snapshot))), phrases)
+        rows = np.flatnonzero(share >= least)
+        return rows, share[rows], share
 
     def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
         return self.cosines(features, phrases.directions[:, :1])[:, 0].clip(0, 1)
-
-    def share_of_rows(self, prepared: SameFeatures, rows: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        return self.share(prepared.snapshot.features_of(rows), phrases)
 
     def score(self, share):
         return share

@@ -21,17 +21,16 @@ from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
-ROUGH_MARGIN = 0.5  # the rough share may be wrong by this factor before a voxel is missed
 POINTED_M = 0.05  # voxels this near to the pointed one are what is pointed at
 REACH_M = 0.3  # a point farther than this from the map points at nothing
 
 
 @dataclass(frozen=True)
 class Search:
-    """One pass over the map. rough: (N,) share of each voxel. objects: best first, also those under the threshold."""
+    """One pass over the map. ranks: (N,) how near each voxel comes. objects: best first, also those under the threshold."""
 
     phrases: PhraseSet
-    rough: np.ndarray
+    ranks: np.ndarray
     objects: list[LocatedObject]
 
 
@@ -180,18 +179,15 @@ class Locator:
     def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
         """Connected pieces of the voxels whose share is large enough, best first."""
         prepared = self._prepared(snapshot)
-        rough = self.scorer.rough_share(prepared, phrases)
         least_share = self.scorer.share_of(threshold) * self.config.voxel_share
-        likely = np.flatnonzero(rough >= ROUGH_MARGIN * least_share)
-        share = self.scorer.share_of_rows(prepared, likely, phrases)
-        likely, share = likely[share >= least_share], share[share >= least_share]
+        likely, share, ranks = self.scorer.likely(prepared, phrases, least_share)
         c, points, voxel = self.config, snapshot.points_of(likely), snapshot.voxel_size_m
         pieces = separate(points, max(c.join_m, voxel), max(c.split_m, 2 * voxel))
         order = np.argsort(pieces, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
         parts = without_crumbs(parts, points, c.min_voxels, c.min_part, c.crumb_reach_m)
         objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts]
-        return Search(phrases, rough, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
+        return Search(phrases, ranks, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
 
     def _object(
         self, snapshot: MapSnapshot, label: str, rows: np.ndarray, share: np.ndarray
@@ -206,13 +202,13 @@ class Locator:
 
     def _miss(self, snapshot: MapSnapshot, label: str, search: Search, threshold: float) -> LocateAnswer:
         """No object: the message says what came nearest, where, and by how much it missed."""
-        rough = search.rough
+        ranks = search.ranks
         if search.objects:
             nearest = search.objects[0]
             near, place, score = nearest.indices, nearest.centroid, nearest.score
         else:
-            count = min(self.config.min_voxels, len(rough))
-            near = np.argpartition(rough, len(rough) - count)[-count:]
+            count = min(self.config.min_voxels, len(ranks))
+            near = np.argpartition(ranks, len(ranks) - count)[-count:]
             share = self.scorer.share(snapshot.features_of(near), search.phrases)
             place, score = snapshot.points_of(near)[share.argmax()], float(self.scorer.score(share.mean()))
         name = self.scorer.looks_like(snapshot.features_of(near).mean(0), search.phrases)

@@ -10,15 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from sab3r_ros.config import LocateConfig
-from sab3r_ros.querying.prepared import BLOCK, LEAST_REST, PreparedMap, prepare, rough_probability
+from sab3r_ros.querying.prepared import BLOCK, PreparedMap, log_parts, prepare
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
 from sab3r_ros.types import MapSnapshot
 
 POOL = tuple(dict.fromkeys(CANONICAL + BACKGROUND + INDOOR))
+LEAST_REST = (
+    1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
+)
+ROUNDING = 0.01  # in the logarithm of a share, of float16 and of sums in another order
 SURE = 1e-7  # probabilities are kept this far from 0 and 1 before their logit is taken
 
 
@@ -26,13 +29,13 @@ SURE = 1e-7  # probabilities are kept this far from 0 and 1 before their logit i
 class PhraseSet:
     """A query and its competitors. names: (P,), the query first, then the distractors, then the nouns.
 
-    directions: (D, P) float32, basisᵀ @ text vector. removed: (D, R), of the nouns that mean nearly the same.
-    distractors: how many.
+    directions: (D, P) float32, basisᵀ @ text vector. taken: (R,) numbers of the pool's nouns that mean nearly the same
+    and do not compete. distractors: how many.
     """
 
     names: tuple[str, ...]
     directions: np.ndarray
-    removed: np.ndarray
+    taken: np.ndarray
     distractors: int
 
 
@@ -47,6 +50,7 @@ class Scorer:
         self.basis, self.text, self.config = np.asarray(basis, np.float32), text, config
         self.gram = self.basis.T @ self.basis  # (D, D): fᵀ gram f is the squared length of basis @ f
         self.pool_vectors = text.encode(list(POOL))
+        self.pool = self.basis.T @ self.pool_vectors.T  # (D, P) directions of the nouns
         self.temperature = config.temperature * text.spread
         self.synonym_cosine = 1 - (1 - config.synonym_cosine) * text.spread
 
@@ -62,9 +66,7 @@ class Scorer:
         near |= np.array([word == name or word in fixed for word in POOL])
         names = (name, *fixed, *(word for word, taken in zip(POOL, near, strict=True) if not taken))
         vectors = np.concatenate([own, self.pool_vectors[~near]])
-        return PhraseSet(
-            names, self.basis.T @ vectors.T, self.basis.T @ self.pool_vectors[near].T, len(fixed)
-        )
+        return PhraseSet(names, self.basis.T @ vectors.T, np.flatnonzero(near), len(fixed))
 
     def language(self, features: np.ndarray) -> np.ndarray:
         """(M, D) stored features of one thing → (L,) unit mean of their language vectors; zeros stay zeros."""
@@ -95,25 +97,34 @@ class Scorer:
 
     def prepare(self, snapshot: MapSnapshot, before: PreparedMap | None = None) -> PreparedMap:
         """What all queries of a map share; `before` of an earlier version of the same map saves work."""
-        pool = torch.from_numpy(self.basis.T @ self.pool_vectors.T)
-        return prepare(snapshot, torch.from_numpy(self.gram), pool, self.temperature, before)
+        return prepare(snapshot, self.gram, self.pool, self.temperature, before)
 
-    def rough_share(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
-        """(N,) float32: `share` of a prepared map, fast, good enough to choose the voxels worth an exact look."""
-        directions, own = torch.from_numpy(phrases.directions), 1 + phrases.distractors
-        query, added, removed = directions[:, :1], directions[:, 1:own], torch.from_numpy(phrases.removed)
-        return rough_probability(prepared, query, added, removed, self.temperature)
+    def likely(
+        self, prepared: PreparedMap, phrases: PhraseSet, least: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows whose `share` is at least `least` (0..1, exclusive), their shares, and (N,) float32 that ranks all rows.
+
+        One product of integers over the map finds the rows that can reach it. Where the likeliest noun n competes with the
+        query, no removed noun is likelier, so that the competitors hold at least 1 / (removed + 1) of the pool.
+        """
+        ranks, error = log_parts(prepared, phrases.directions[:, 0])
+        removed = phrases.taken
+        bound = np.log(least / (1 - least) / (len(removed) + 1)) - error - ROUNDING
+        rows = np.flatnonzero((ranks >= bound) | np.isin(np.arange(256), removed).take(prepared.top))
+        share = self.share_of_rows(prepared, rows, phrases)
+        good = share >= least
+        return rows[good], share[good], ranks
 
     def share_of_rows(self, prepared: PreparedMap, rows: np.ndarray, phrases: PhraseSet) -> np.ndarray:
         """`share` of some rows of a prepared map: the nouns' competition is known, the rest is exact to float32."""
         own = 1 + phrases.distractors
-        directions = np.concatenate([phrases.directions[:, :own], phrases.removed], 1)
-        pool, scale = prepared.pool_logsumexp.numpy(), prepared.scale.numpy() / np.float32(self.temperature)
+        directions = np.concatenate([phrases.directions[:, :own], self.pool[:, phrases.taken]], 1)
         out = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
-            logits = (prepared.snapshot.features_of(part) @ directions) * scale[part, None]
-            part_of_pool = np.exp(logits - pool[part, None])
+            codes = prepared.snapshot.column_of("codes", part).astype(np.float32)
+            logits = (codes @ directions) * prepared.gain[part, None].astype(np.float32)
+            part_of_pool = np.exp(logits - prepared.competition[part, None])
             rest = np.maximum(1 - part_of_pool[:, own:].sum(1), LEAST_REST) + part_of_pool[:, 1:own].sum(1)
             out[start : start + BLOCK] = part_of_pool[:, 0] / (part_of_pool[:, 0] + rest)
         return out
