@@ -13,8 +13,21 @@ from sab3r_ros.rooms.scene import Rng, Scene
 OFFSET_M = 2e-3  # start of secondary rays above the surface
 OCCLUSION_REACH_M = 0.25
 OCCLUSION_STRENGTH = 0.55
+LAMP_SPREAD = 0.5  # of a lamp's radius: where its light comes from
+UNLIKE = np.float32(1e-2)  # squared distance of `alike` at which two pixels hardly share their light
 PINHOLE = Lens()
 ROOM_M = 1.2  # narrower spaces of a flat are doorways
+
+
+def fibonacci_sphere(count: int) -> np.ndarray:
+    """(count, 3) unit vectors, spread evenly."""
+    n = np.arange(count) + 0.5
+    z, angle = 1 - 2 * n / count, np.pi * (1 + 5**0.5) * n
+    across = np.sqrt(1 - z * z)
+    return np.stack([across * np.cos(angle), across * np.sin(angle), z], 1)
+
+
+SPHERE = fibonacci_sphere(9)
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,9 @@ class Renderer:
             ) from error
         self._tensor = lambda a: o3d.core.Tensor(np.ascontiguousarray(a, np.float32))
         self.triangles = np.concatenate(scene.triangles)
-        self.uv, self.colors = np.concatenate(scene.uv), np.concatenate(scene.colors)  # float32
+        uv, self.colors = np.concatenate(scene.uv), np.concatenate(scene.colors)  # float32
+        # A corner and the two edges from it, as barycentric coordinates want them.
+        self.uv = np.concatenate([uv[:, 0], uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]], 1)
         self.texture, self.instance = np.concatenate(scene.texture), np.concatenate(scene.instance)
         self.textures = np.stack(scene.textures)
         self.labels, self.rng = scene.labels, rng
@@ -85,13 +100,13 @@ class Renderer:
         self.caster.add_triangles(
             self._tensor(np.concatenate(scene.vertices)), o3d.core.Tensor(self.triangles.astype(np.uint32))
         )
+        self._camera: tuple | None = None
         self.lights = random_lights(scene, rng)
         self.ambient = rng.uniform(0.25, 0.6) * (1 + rng.normal(0, 0.04, 3))
 
     def shot(self, K: np.ndarray, T_WC: np.ndarray, width: int, height: int, lens: Lens = PINHOLE) -> Shot:
         """What the camera sees, sharp. K (3, 3) pixels, T_WC (4, 4) RDF camera to room."""
-        rays = lens.rays(K, width, height)
-        D = (rays @ T_WC[:3, :3].T).astype(np.float32)
+        D = self._rays(K, width, height, lens) @ T_WC[:3, :3].T.astype(np.float32)
         origin = np.broadcast_to(T_WC[:3, 3].astype(np.float32), D.shape)
         answer = self.caster.cast_rays(self._tensor(np.concatenate([origin, D], 1)))
         t, triangle = answer["t_hit"].numpy(), answer["primitive_ids"].numpy().astype(np.int64)
@@ -99,53 +114,127 @@ class Renderer:
         triangle[~hit], t = 0, np.where(hit, t, 0)
         normal = answer["primitive_normals"].numpy()
         normal *= np.where(dot(normal, D) > 0, np.float32(-1), np.float32(1))[:, None]
-        P = origin + D * t[:, None] + normal * np.float32(OFFSET_M)
-        albedo = self._albedo(triangle, answer["primitive_uvs"].numpy())
-        light = cv2.bilateralFilter(self._light(P, normal).reshape(height, width, 3), 5, 0.5, 1.5)
-        light *= 1 - OCCLUSION_STRENGTH * self._occlusion(P, normal, height, width)[..., None]
-        radiance = albedo.reshape(height, width, 3) * light
+        albedo = self._albedo(triangle, answer["primitive_uvs"].numpy()).reshape(height, width, 3)
+        depth, normal = t.reshape(height, width), normal.reshape(height, width, 3)
+        D = D.reshape(height, width, 3)[::2, ::2]
+        P = (
+            T_WC[:3, 3].astype(np.float32)
+            + D * depth[::2, ::2, None]
+            + normal[::2, ::2] * np.float32(OFFSET_M)
+        )
+        radiance = albedo * spread_light(self._light(P, normal[::2, ::2], depth[::2, ::2]), normal, depth)
         radiance[~hit.reshape(height, width)] = 0.9
         instance = np.where(hit, self.instance[triangle], 0).astype(np.uint16)
-        return Shot(radiance, t.reshape(height, width), instance.reshape(height, width))
+        return Shot(radiance, depth, instance.reshape(height, width))
+
+    def _rays(self, K: np.ndarray, width: int, height: int, lens: Lens) -> np.ndarray:
+        """The lens's viewing rays, (H·W, 3) float32; a room's views share them."""
+        key = (K.tobytes(), width, height, lens)
+        if self._camera != key:
+            self._camera, self._camera_rays = key, lens.rays(K, width, height).astype(np.float32)
+        return self._camera_rays
 
     def _albedo(self, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
         """Colour times texture (nearest texel) of each hit, (N, 3) float32."""
-        color, texture = self.colors[triangle], self.texture[triangle]
+        color, texture = np.take(self.colors, triangle, 0), np.take(self.texture, triangle)
         on = np.flatnonzero(texture >= 0)
-        corners, b = self.uv[triangle[on]], barycentric[on]
-        uv = (
-            corners[:, 0]
-            + (corners[:, 1] - corners[:, 0]) * b[:, :1]
-            + (corners[:, 2] - corners[:, 0]) * b[:, 1:]
-        )
+        corner, b = np.take(self.uv, triangle[on], 0), np.take(barycentric, on, 0)
+        uv = corner[:, :2] + corner[:, 2:4] * b[:, :1] + corner[:, 4:] * b[:, 1:]
         size = self.textures.shape[1]
         cell = ((uv - np.floor(uv)) * np.float32(size - 0.01)).astype(np.int64)
-        color[on] *= self.textures[texture[on], size - 1 - cell[:, 1], cell[:, 0]] * np.float32(1 / 255)
+        texel = (np.take(texture, on) * size + (size - 1 - cell[:, 1])) * size + cell[:, 0]
+        color[on] *= np.take(self.textures.reshape(-1, 3), texel, 0) * np.float32(1 / 255)
         return color
 
-    def _light(self, P: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Ambient and lamps, one shadow ray each to a random point of the lamp: (N, 3) float32."""
-        light = (0.75 + 0.25 * normal[:, 2:]) * self.ambient.astype(np.float32)
-        for lamp in self.lights:
-            jitter = self.rng.standard_normal(P.shape) * (lamp.radius * 0.3)
-            to = (lamp.position + jitter).astype(np.float32) - P
-            squared = dot(to, to)
-            lambert = dot(normal, to) / np.sqrt(squared)
-            lit = np.flatnonzero(lambert > 0)
-            rays = np.concatenate([P[lit], to[lit]], 1)
-            lit = lit[~self.caster.test_occlusions(self._tensor(rays), 1e-3, 0.98).numpy()]
-            strength = lambert[lit] * np.minimum(6 / (1 + squared[lit]), 2.0)
-            light[lit] += strength[:, None] * lamp.color.astype(np.float32)
-        return light
+    def _light(self, P: np.ndarray, normal: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Ambient and lamps with soft shadows, and less light in corners.
 
-    def _occlusion(self, P: np.ndarray, normal: np.ndarray, height: int, width: int) -> np.ndarray:
-        """Share of short random rays that hit something, one a pixel, smoothed: (H, W) 0..1."""
-        direction = self.rng.standard_normal(P.shape).astype(np.float32)
-        direction = direction / np.sqrt(dot(direction, direction))[:, None] + normal
-        blocked = self.caster.test_occlusions(
-            self._tensor(np.concatenate([P, direction * np.float32(OCCLUSION_REACH_M)], 1)), 1e-3, 1.0
-        )
-        return cv2.GaussianBlur(blocked.numpy().reshape(height, width).astype(np.float32), (0, 0), 1.6)
+        P, normal: (h, w, 3) float32; depth (h, w). Returns (h, w, 3) float32.
+        """
+        size, guide = depth.shape, alike(normal, depth)
+        P, normal = P.reshape(-1, 3), np.ascontiguousarray(normal.reshape(-1, 3))
+        light = (0.75 + 0.25 * normal[:, 2:]) * self.ambient.astype(np.float32)
+        blocked = np.zeros((len(P), len(self.lights) + 1), np.float32)
+        strengths = []
+        for n, lamp in enumerate(self.lights):
+            to = lamp.position.astype(np.float32) - P
+            squared = dot(to, to)
+            lambert = np.maximum(dot(normal, to), 0) / np.sqrt(squared)
+            strengths.append(lambert * np.minimum(6 / (1 + squared), 2.0))
+            lit = np.flatnonzero(lambert)
+            to += self._directions(size) * np.float32(lamp.radius * LAMP_SPREAD)
+            blocked[lit, n] = self._hits(P[lit], to[lit], 0.98)
+        around = normal + self._directions(size)
+        blocked[:, -1] = self._hits(P, around * np.float32(OCCLUSION_REACH_M), 1.0)
+        free = 1 - smooth_alike(blocked.reshape(*size, -1), guide).reshape(len(P), -1)
+        for n, lamp in enumerate(self.lights):
+            light += (strengths[n] * free[:, n])[:, None] * lamp.color.astype(np.float32)
+        light *= 1 - OCCLUSION_STRENGTH * (1 - free[:, -1:])
+        return light.reshape(*size, 3)
+
+    def _directions(self, size: tuple[int, int]) -> np.ndarray:
+        """A unit direction for each pixel, (h·w, 3) float32: nine that cover the sphere, in every 3 × 3 pixels each once.
+
+        Neighbours' rays complement one another, and their mean is smooth (interleaved sampling, Keller and Heidrich 2001).
+        """
+        turn, _ = np.linalg.qr(self.rng.standard_normal((3, 3)))
+        tile = self.rng.permutation((SPHERE @ turn).astype(np.float32)).reshape(3, 3, 3)
+        rows, columns = -(-size[0] // 3), -(-size[1] // 3)
+        return np.tile(tile, (rows, columns, 1))[: size[0], : size[1]].reshape(-1, 3)
+
+    def _hits(self, P: np.ndarray, to: np.ndarray, reach: float) -> np.ndarray:
+        """(N,) bool: whether anything lies between P and `reach` of the way to P + to."""
+        return self.caster.test_occlusions(self._tensor(np.concatenate([P, to], 1)), 1e-3, reach).numpy()
+
+
+def alike(normal: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """(H, W, 4) whose distance between two pixels says how unlike their surfaces are; 1 is another surface."""
+    return np.concatenate([normal, 10 * np.log(np.maximum(depth, 1e-2))[..., None]], -1)
+
+
+def smooth_alike(values: np.ndarray, guide: np.ndarray) -> np.ndarray:
+    """Mean over 3 × 3 pixels, of those of the same surface: (H, W, C), guide of `alike`."""
+    for axis in (0, 1):
+        v, g = values.swapaxes(0, axis), guide.swapaxes(0, axis)
+        step = g[1:] - g[:-1]
+        w = (UNLIKE / (UNLIKE + np.einsum("hwg,hwg->hw", step, step)))[..., None]
+        total, weight = v.copy(), np.ones((*v.shape[:2], 1), np.float32)
+        total[1:] += w * v[:-1]
+        total[:-1] += w * v[1:]
+        weight[1:] += w
+        weight[:-1] += w
+        values = (total / weight).swapaxes(0, axis)
+    return values
+
+
+def spread_light(light: np.ndarray, normal: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Light of every second row and column → of all pixels: between two lit ones, the one on the like surface counts.
+
+    light (ceil(H/2), ceil(W/2), 3), normal (H, W, 3), depth (H, W) metres, 0 = none. Shadows are soft, edges stay sharp.
+    """
+    guide = alike(normal, depth)
+    rows = fill_between(light, guide[::2], 1)
+    return fill_between(rows, guide, 0)
+
+
+def fill_between(known: np.ndarray, guide: np.ndarray, axis: int) -> np.ndarray:
+    """Values at the even places of an axis → at all: an odd place takes its neighbours' mean, weighted by likeness of guide.
+
+    known (…, 3), guide (H, W, G) at the places to be filled.
+    """
+    known, guide = known.swapaxes(0, axis), guide.swapaxes(0, axis)
+    even, odd = guide[::2], guide[1::2]
+    last = min(len(odd), len(even) - 1)  # an odd place at the end has a neighbour on one side only
+    out = np.empty((*guide.shape[:2], known.shape[2]), np.float32)
+    out[::2] = known
+    out[1::2] = known[: len(odd)]
+    before = odd[:last] - even[:last]
+    after = odd[:last] - even[1 : last + 1]
+    a = np.einsum("hwg,hwg->hw", before, before) + UNLIKE
+    b = np.einsum("hwg,hwg->hw", after, after) + UNLIKE
+    share = (b / (a + b))[..., None]
+    out[1 : 2 * last : 2] = known[:last] * share + known[1 : last + 1] * (1 - share)
+    return out.swapaxes(0, axis)
 
 
 def develop(radiance: np.ndarray, exposure: float, gamma: float) -> np.ndarray:

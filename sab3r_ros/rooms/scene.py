@@ -115,10 +115,10 @@ class Scene:
         """A piece at position (3,) of its lowest centre, turned by yaw about z; some library pieces in another colour."""
         c, s = np.cos(yaw), np.sin(yaw)
         V = piece.vertices @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + position
-        area = material_areas(piece)
+        area = piece.areas
         main = int(area.argmax())
         colors = piece.colors if piece.procedural else recoloured(piece, main, rng)
-        looks = np.array([visible(piece, k, colors) for k in range(len(colors))])
+        looks = colors * piece.texture_means
         dominant = (
             looks[main]
             if area[main] > 0.5 * area.sum()
@@ -134,23 +134,6 @@ class Scene:
             "piece": piece.id,
         }
         self._append(V, piece.triangles, piece.uv, colors[piece.material], texture, label)
-
-
-def material_areas(piece: Piece) -> np.ndarray:
-    """Area of each material, (M,)."""
-    corners = piece.vertices[piece.triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    return np.bincount(piece.material, area, len(piece.colors))
-
-
-def visible(piece: Piece, material: int, colors: np.ndarray) -> np.ndarray:
-    """Mean colour of a material with its texture, 0..1."""
-    texture = piece.texture[material]
-    return (
-        colors[material]
-        if texture < 0
-        else colors[material] * piece.textures[texture].reshape(-1, 3).mean(0) / 255
-    )
 
 
 def recoloured(piece: Piece, main: int, rng: Rng) -> np.ndarray:

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sab3r_ros.rooms.clip import KINDS, RoomClip, render_room
+from sab3r_ros.errors import ConfigError
+from sab3r_ros.rooms.clip import KINDS, RULES, RoomClip, render_room
 from sab3r_ros.rooms.lens import Lens
 from sab3r_ros.rooms.library import load_library
 from sab3r_ros.rooms.pieces import Piece
@@ -31,11 +32,19 @@ class ShardWriter:
     """Appends clips to a shard. A frame counts once its line is in frames.jsonl, which is written last, a room at a time."""
 
     def __init__(self, folder: Path, size: tuple[int, int]) -> None:
-        """size: (width, height). Data of an unfinished room, from a writer that was killed, is cut off."""
+        """size: (width, height). Data of an unfinished room, from a writer that was killed, is cut off.
+
+        Raises ConfigError if the folder's rooms were rendered by other rules: the same seeds give other pictures now.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.lines = folder / "frames.jsonl"
         self.lines.touch()
         text = without_unfinished_room(self.lines.read_text())
+        rules = {json.loads(line).get("rules", 1) for line in text.splitlines()}
+        if rules - {RULES}:
+            raise ConfigError(
+                f"{folder} holds rooms of version {min(rules)} of the rules, these are version {RULES}: write to another folder"
+            )
         os.truncate(self.lines, len(text.encode()))  # never rewritten: being killed here loses nothing
         self.rooms = {json.loads(line)["room"] for line in text.splitlines()}
         frames, pixels = text.count("\n"), size[0] * size[1]
@@ -54,6 +63,7 @@ class ShardWriter:
         rows = [
             {
                 "room": room,
+                "rules": RULES,
                 "view": v,
                 "views": len(clip.images),
                 "K": clip.K.tolist(),
