@@ -70,6 +70,10 @@ class Place:
         )
         return self.rays * depth[..., None], instance
 
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) world points → (N,) metres to the nearest surface."""
+        return self._caster.compute_distance(self._o3d.core.Tensor(points.astype(np.float32))).numpy()
+
     def frame(self, T_WC: np.ndarray, stamp: float, T_OC: np.ndarray | None = None) -> Frame:
         """An image that stands for the view; its first pixel is its number."""
         image = np.zeros((self.height, self.width, 3), np.uint8)
@@ -115,9 +119,12 @@ class OracleNetwork:
         self._waves, self._phases = rng.normal(0, 9.0, (3, 24)), rng.uniform(0, 2 * np.pi, 24)
         words = rng.normal(size=(4096, FEATURE_DIM))
         self._words = (words / np.linalg.norm(words, axis=1, keepdims=True)).astype(np.float16)
-        self._word_of = np.array(
-            [0] + [zlib.crc32(label["caption"].encode()) % 4096 for label in self.place.scene.labels.values()]
-        )
+        self.learn_words()
+
+    def learn_words(self) -> None:
+        """For the place that is looked at: things of one caption have one feature."""
+        labels = self.place.scene.labels.values()
+        self._word_of = np.array([0] + [zlib.crc32(label["caption"].encode()) % 4096 for label in labels])
 
     def prepare(self, image: np.ndarray, K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         return image, K

@@ -151,6 +151,8 @@ class IncrementalMapper:
             if pair is not None:
                 settled = replace(pair, T_ij=poses[other.id].inverse() @ poses[keyframe.id])
                 edges.append(self.recogniser.edge(other.id, keyframe.id, settled))
+        if before:
+            self.window.agree(keyframe, before[-1], poses[keyframe.id].inverse() @ poses[before[-1].id])
         return self.atlas.add(keyframe, self.window.view(keyframe), T_WK, edges, piece)
 
     def _close_loop(self, keyframe: Keyframe) -> int | None:

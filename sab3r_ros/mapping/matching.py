@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from sab3r_ros.types import View
 
 SEED_STRIDE = 3  # every third descriptor, in rows and columns, of view 1 looks for its match
+COARSE_STRIDE = 2  # first among every second descriptor of the other view, then around the best one
 RETURN_RADIUS = 1  # descriptors: the way back may miss the start by this much
+BLOCK = 64  # queries at a time: their similarities stay in the cache
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,36 @@ class Matches:
 
 
 def nearest(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Index of the most similar key of each query. (Q, D), (N, D) unit vectors → (Q,).
+    """Index of the most similar key of each query. (Q, D), (N, D) unit vectors → (Q,)."""
+    blocks = range(0, len(queries), BLOCK)
+    return np.concatenate([(queries[k : k + BLOCK] @ keys.T).argmax(1) for k in blocks] or [np.zeros(0, int)])
 
-    In bfloat16 blocks: a wrong neighbour among near-equals costs nothing, time does.
+
+def nearest_in_map(queries: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+    """Flat index of the most similar descriptor of each query: among every second one first, then next to it.
+
+    queries (Q, D), descriptors (H', W', D): unit vectors that change little from one pixel to the next. A quarter of the
+    cost of looking at all of them.
     """
-    Q, N = torch.from_numpy(np.ascontiguousarray(queries)), torch.from_numpy(np.ascontiguousarray(keys)).T
-    return torch.cat([(block @ N).argmax(1) for block in Q.split(1024)]).numpy()
+    h, w, d = descriptors.shape
+    coarse = descriptors[::COARSE_STRIDE, ::COARSE_STRIDE]
+    best = nearest(queries, np.ascontiguousarray(coarse).reshape(-1, d))
+    rows, columns = (COARSE_STRIDE * i for i in np.divmod(best, coarse.shape[1]))
+    near = np.arange(1 - COARSE_STRIDE, COARSE_STRIDE)
+    rows = np.clip(rows[:, None, None] + near[:, None], 0, h - 1)
+    around = (rows * w + np.clip(columns[:, None, None] + near, 0, w - 1)).reshape(len(queries), -1)
+    likeness = np.einsum("qd,qnd->qn", queries, descriptors.reshape(-1, d)[around])
+    return around[np.arange(len(queries)), likeness.argmax(1)]
 
 
 def match_views(first: View, second: View) -> Matches:
     """Reciprocal matches of two views of one decoding (or of two own-frame views of a monocular model)."""
-    h, w, _ = first.descriptors.shape
+    h, w, d = first.descriptors.shape
     start = np.arange(h * w).reshape(h, w)[::SEED_STRIDE, ::SEED_STRIDE].ravel()
-    A, B = (v.descriptors.reshape(-1, v.descriptors.shape[-1]) for v in (first, second))
-    there = nearest(A[start], B)
+    A, B = (v.descriptors.reshape(-1, d) for v in (first, second))
+    there = nearest_in_map(A[start], second.descriptors)
     unique, position = np.unique(there, return_inverse=True)
-    back = nearest(B[unique], A)[position.ravel()]
+    back = nearest_in_map(B[unique], first.descriptors)[position.ravel()]
     near = np.maximum(np.abs(back // w - start // w), np.abs(back % w - start % w)) <= RETURN_RADIUS
     start, there = start[near], there[near]
     confidence = np.sqrt(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +11,7 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
 from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, refine
+from sab3r_ros.mapping.consensus import agree, alone
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import Matches, match_views, points_at
 from sab3r_ros.model.feature_model import FeatureModel
@@ -49,6 +50,9 @@ class Window:
     _views: dict[int, View] = field(default_factory=dict)
     _edges: dict[tuple[int, int], Edge | None] = field(default_factory=dict)
     _pairs: dict[tuple[int, int], PairAlignment | None] = field(default_factory=dict)
+    _weights: dict[int, np.ndarray] = field(
+        default_factory=dict
+    )  # how many views agree on a pointmap, by cells
 
     def add(self, keyframe: Keyframe) -> None:
         self.keyframes.append(keyframe)
@@ -60,6 +64,7 @@ class Window:
         self.keyframes = self.keyframes[-count:] if count else []
         here = {k.id for k in self.keyframes}
         self._views = {k: v for k, v in self._views.items() if k in here}
+        self._weights = {k: v for k, v in self._weights.items() if k in here}
         self._edges = {k: v for k, v in self._edges.items() if set(k) <= here}
         self._pairs = {k: v for k, v in self._pairs.items() if set(k) <= here}
 
@@ -75,6 +80,15 @@ class Window:
                 points, view.confidence, view.descriptors, view.descriptor_confidence, view.features
             )
         return self._views[keyframe.id]
+
+    def agree(self, keyframe: Keyframe, before: Keyframe, T_KP: Sim3) -> None:
+        """Draw a keyframe's pointmap to an earlier one's, T_KP taking that one's points into its frame."""
+        view, earlier, K = self.view(keyframe), self.view(before), self.focal.K(keyframe)
+        if K is None or view.size != earlier.size:
+            return
+        weight = self._weights.get(before.id, alone(earlier.points))
+        points, self._weights[keyframe.id] = agree(view.points, T_KP, earlier.points, weight, K)
+        self._views[keyframe.id] = replace(view, points=points.astype(np.float32))
 
     def _neighbour(self, keyframe: Keyframe) -> Keyframe:
         others = [k for k in self.keyframes if k.id != keyframe.id]

@@ -1,0 +1,380 @@
+"""Does mapping hold? Drift with and without loops, cost over ten thousand keyframes, cuts, twins, files, real clips.
+
+    python bench/mapping.py [--parts flat,twins,…] [--quick] [--kitchen FOLDER] [--out build/bench/mapping.json]
+
+A network that knows the truth (bench/oracle_flat.py: 3 % depth noise, 10 % wrong descriptors, a random scale a pair) stands in
+for the trained one, but for the clips. Times are processor time without the network. --quick: smaller, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from mapping_align import compare
+from mapping_clips import Clip, ate, chained, desk, kitchen, mapped, path_length
+from oracle_flat import OracleNetwork, Place
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from sab3r_ros.config import LoopConfig, MapperConfig
+from sab3r_ros.geometry.sim3 import Sim3, umeyama
+from sab3r_ros.mapping.map_file import load_map, save_map
+from sab3r_ros.mapping.mapper import IncrementalMapper
+from sab3r_ros.model.feature_model import load_model
+from sab3r_ros.types import TrackingState
+
+REACH_M = 0.05  # accuracy and completeness
+NEVER = LoopConfig(min_gap=1_000_000)
+COARSE = MapperConfig(voxel_size_m=0.03)
+Row = tuple[str, str, str]  # what, goal, measured
+
+
+class Walk:
+    """A mapper that is led along true poses. times_s: processor time of each keyframe, without the network."""
+
+    def __init__(
+        self, model: OracleNetwork, config: MapperConfig = COARSE, loops: LoopConfig | None = None
+    ) -> None:
+        self.model, self.mapper = model, IncrementalMapper(model, config, loops=loops)
+        self.times_s: list[float] = []
+        self.truth: list[np.ndarray] = []
+        self._network_s = 0.0
+        for name in ("encode", "decode"):
+            setattr(model, name, self._clocked(getattr(type(model), name).__get__(model)))
+
+    def _clocked(self, call: Callable) -> Callable:
+        def clocked(*arguments):
+            clock = time.process_time()
+            answer = call(*arguments)
+            self._network_s += time.process_time() - clock
+            return answer
+
+        return clocked
+
+    def go(self, poses: list[np.ndarray], name: str = "walk") -> None:
+        for T_WC in tqdm(poses, name, leave=False, disable=None):
+            self.step(T_WC)
+
+    def step(self, T_WC: np.ndarray) -> None:
+        frame = self.model.place.frame(T_WC, float(len(self.truth)))
+        self.truth.append(T_WC)
+        clock, self._network_s = time.process_time(), 0.0
+        self.mapper.add_keyframe(frame)
+        self.times_s.append(time.process_time() - clock - self._network_s)
+
+    def placed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Estimated and true poses (K, 4, 4) of the keyframes in the map."""
+        trajectory = self.mapper.trajectory()
+        return trajectory.T_WC, np.stack([self.truth[int(t)] for t in trajectory.stamps])
+
+    def drift(self) -> float:
+        """ATE as a share of the path."""
+        estimate, truth = self.placed()
+        return ate(estimate, truth) / path_length(truth)
+
+    def to_truth(self) -> Sim3:
+        estimate, truth = self.placed()
+        s, R, t = umeyama(estimate[:, :3, 3], truth[:, :3, 3])
+        return Sim3(float(s), R, t)
+
+
+def flat_part(quick: bool) -> list[Row]:
+    place = Place("flat", 0)
+    poses = place.walk(200 if quick else 500)
+    walk, without = Walk(OracleNetwork(place)), Walk(OracleNetwork(place), loops=NEVER)
+    walk.go(poses, "with loops")
+    without.go(poses, "without")
+    accuracy, completeness = map_quality(walk)
+    status = walk.mapper.status()
+    return [
+        (
+            f"{len(poses)} keyframes, {path_length(np.stack(poses)):.0f} m: ATE / path, {status.loops} loops",
+            "≤ 0.5 %",
+            f"{walk.drift():.2%}",
+        ),
+        ("the same without loops", "state", f"{without.drift():.2%}"),
+        ("map accuracy / completeness at 5 cm", "≥ 90 % / ≥ 90 %", f"{accuracy:.1%} / {completeness:.1%}"),
+    ]
+
+
+def map_quality(walk: Walk) -> tuple[float, float]:
+    """Share of the voxels within REACH_M of a true surface, and of the surfaces seen within REACH_M of a voxel."""
+    place, points = walk.model.place, walk.to_truth().apply(walk.mapper.snapshot().points.astype(float))
+    accuracy = float((place.distance(points) < REACH_M).mean())
+    seen = []
+    for T_WC in walk.truth[::2]:
+        X, _ = place.cast(T_WC)
+        X = X[::2, ::2].reshape(-1, 3)
+        X = X[np.linalg.norm(X, axis=1) < walk.mapper.config.max_range_m]
+        seen.append(X @ T_WC[:3, :3].T + T_WC[:3, 3])
+    surface = np.concatenate(seen)
+    surface = surface[np.unique(np.floor(surface / REACH_M).astype(int), axis=0, return_index=True)[1]]
+    distance, _ = cKDTree(points).query(surface, distance_upper_bound=REACH_M)
+    return accuracy, float(np.isfinite(distance).mean())
+
+
+def long_part(quick: bool) -> list[Row]:
+    """Four visits to one building, each as long as the first."""
+    visits, rooms = 4, 4 if quick else 16
+    place = Place("flat", 3, rooms=rooms)
+    once = place.walk(150 if quick else 2500)
+    rng, memory = np.random.default_rng(0), []
+    walk = Walk(OracleNetwork(place), MapperConfig(voxel_size_m=0.05))
+    for visit in range(visits):
+        poses = once if visit == 0 else [jittered(T, rng) for T in once]
+        walk.go(poses, f"visit {visit + 1}")
+        memory.append(walk.mapper.status().memory_bytes)
+    tenth = len(walk.times_s) // 10
+    first, last = (float(np.mean(t)) for t in (walk.times_s[:tenth], walk.times_s[-tenth:]))
+    status, refused = walk.mapper.status(), walk.mapper.recogniser.refused
+    grown = [m / memory[0] for m in memory]
+    size = f"{len(walk.times_s):,} keyframes, {rooms} rooms, {visits} visits"
+    return [
+        (
+            f"{size}: ms a keyframe, last tenth / first",
+            "≤ 1.2",
+            f"{last / first:.2f} ({ms(last)} / {ms(first)})",
+        ),
+        (
+            "memory after the second visit / after the first; after the last",
+            "≤ 1.1",
+            f"{grown[1]:.2f}; {grown[-1]:.2f} (first {memory[0] / 1e6:.0f} MB)",
+        ),
+        (
+            f"ATE / path, {status.loops} loops, {refused} refused, {status.pieces} pieces",
+            "state",
+            f"{walk.drift():.3%}",
+        ),
+        (
+            "slowest keyframes of all: p99, worst",
+            "state",
+            f"{ms(np.quantile(walk.times_s, 0.99))}, {ms(max(walk.times_s))} ms",
+        ),
+    ]
+
+
+def ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.0f}"
+
+
+def p50_p99(seconds: np.ndarray) -> str:
+    return f"{ms(np.median(seconds))} / {ms(np.quantile(seconds, 0.99))}"
+
+
+def jittered(T_WC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A pose near another: no visit is the same twice."""
+    out = T_WC.copy()
+    out[:3, 3] += rng.normal(0, 0.03, 3)
+    out[:3, :3] = out[:3, :3] @ Sim3.exp(np.r_[rng.normal(0, 0.02, 3), 0, 0, 0, 0]).R
+    return out
+
+
+def cost_part(quick: bool) -> list[Row]:
+    """At the embedded network's sizes, in a map that holds a million voxels before."""
+    place = Place("flat", 1, size=(256, 192))
+    walk = Walk(OracleNetwork(place), MapperConfig(voxel_size_m=0.02))
+    walk.go(place.walk(300)[: 20 if quick else 100], "256 × 192")
+    fill(walk.mapper, 50_000 if quick else 1_000_000)
+    before = len(walk.times_s)
+    walk.go([jittered(T, np.random.default_rng(1)) for T in walk.truth], "again")
+    spent = np.array(walk.times_s[before:])
+    pairs = spent.reshape(-1, 2).sum(1) / 2  # a window comes with every second keyframe: what one costs
+    return [
+        (f"at {len(walk.mapper.world):,} voxels: p50 / p99 ms a keyframe", "≤ 40 / ≤ 150", p50_p99(pairs)),
+        ("the same, of single calls (every second one aligns a window)", "state", p50_p99(spent)),
+    ]
+
+
+def fill(mapper: IncrementalMapper, count: int) -> None:
+    """Voxels far beside the camera, until the map holds `count`."""
+    world, rng = mapper.world, np.random.default_rng(0)
+    while len(world) < count:
+        points = rng.uniform([20, 20, 0], [30, 30, 3], (100_000, 3))
+        colors = rng.integers(0, 255, (len(points), 3)).astype(np.uint8)
+        features = mapper.model.feature_basis[rng.integers(0, 16, len(points))].astype(np.float16)
+        world.integrate(points, colors, features, np.full(len(points), 3.0, np.float32), anchor=0)
+
+
+def kidnapped_part(quick: bool) -> list[Row]:
+    """Twenty cuts: first to a place that the map does not know, then to one that it does."""
+    place, abroad = Place("flat", 0), Place("flat", 5)
+    walk = Walk(OracleNetwork(place))
+    walk.go(place.walk(300), "mapping")
+    walk.mapper.flush()
+    rng, found, wrong = np.random.default_rng(4), [], 0
+    known = list(walk.truth)
+    for _ in tqdm(range(4 if quick else 20), "cuts", leave=False, disable=None):
+        begin = int(rng.integers(len(known) - 8))
+        state = walk.mapper.atlas
+        ids = set(state.graph.T_WK)
+        home = min(state.graph.piece.values())
+        recognised = None
+        for n in range(1, 7):
+            walk.step(jittered(known[begin + n], rng))
+            new = [k for k in state.graph.T_WK if k not in ids and state.graph.piece[k] == home]
+            if new and walk.mapper.tracking is TrackingState.TRACKING:
+                recognised = n
+                break
+        if recognised is not None:
+            T = walk.to_truth()
+            for k in new:
+                place_there = T.apply(state.graph.T_WK[k].t)
+                wrong += bool(np.linalg.norm(place_there - walk.truth[int(state.stamps[k])][:3, 3]) > 0.3)
+        found.append(recognised)
+    stray = stray_cuts(walk, abroad)
+    in_time = sum(n is not None and n <= 3 for n in found)
+    return [
+        (
+            f"cuts to a known place: relocalised within 3 keyframes (took {found})",
+            f"≥ {0.95 * len(found):.0f} of {len(found)}",
+            f"{in_time}",
+        ),
+        ("false relocalisations: there, and of 40 keyframes of another flat", "0", f"{wrong}, {stray}"),
+    ]
+
+
+def stray_cuts(walk: Walk, abroad: Place) -> int:
+    """How many keyframes of a flat that the map does not know join its first piece."""
+    graph = walk.mapper.atlas.graph
+    home, before = min(graph.piece.values()), set(graph.piece)
+    walk.model.place, here = abroad, walk.model.place
+    walk.model.learn_words()
+    abroad.poses = [np.eye(4)] * len(here.poses)  # numbers go on
+    walk.go(abroad.walk(160)[:40], "abroad")
+    return sum(p == home for k, p in graph.piece.items() if k not in before)
+
+
+def twins_part(quick: bool) -> list[Row]:
+    rows = []
+    accepted = refused = loops = 0
+    for seed in range(1 if quick else 3):
+        place = Place("twins", seed)
+        walk = Walk(OracleNetwork(place))
+        walk.go(place.walk(150 if quick else 300), f"twins {seed}")
+        graph, stamps = walk.mapper.atlas.graph, walk.mapper.atlas.stamps
+        edges = {id(e): e for some in graph.edges.values() for e in some if e.loop}.values()
+        for e in edges:
+            A, B = (walk.truth[int(stamps[k])][:3, 3] for k in (e.i, e.j))
+            measured = np.linalg.norm(e.T_ij.t) * graph.T_WK[e.i].s * walk.to_truth().s
+            accepted += bool(abs(np.linalg.norm(A - B) - measured) > 1.0)
+        loops += len(edges)
+        refused += walk.mapper.recogniser.refused
+        rows.append(f"{walk.drift():.2%}")
+    return [
+        (
+            f"twin rooms, {len(rows)} scenes: false loops accepted ({refused} refused, {loops} true)",
+            "0",
+            f"{accepted}",
+        ),
+        ("the same: ATE / path", "state", ", ".join(rows)),
+    ]
+
+
+def file_part(quick: bool) -> list[Row]:
+    place = Place("flat", 1)
+    walk = Walk(OracleNetwork(place), MapperConfig(voxel_size_m=0.02))
+    walk.go(place.walk(300)[:40], "mapping")
+    fill(walk.mapper, 50_000 if quick else 1_000_000)
+    walk.mapper.atlas.version += 1
+    snapshot, model = walk.mapper.snapshot(), walk.model
+    path = Path("build/bench/mapping.sab3r")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clock = time.perf_counter()
+    save_map(path, snapshot, model.identity, model.language, model.feature_basis, walk.mapper.state())
+    saved = time.perf_counter() - clock
+    clock = time.perf_counter()
+    back = load_map(path)
+    loaded, size = time.perf_counter() - clock, path.stat().st_size
+    path.unlink()
+    equal = all(
+        np.array_equal(getattr(snapshot, n), getattr(back.snapshot, n))
+        for n in ("points", "colors", "features")
+    )
+    return [
+        (
+            f"{len(snapshot.points):,} voxels: save / load s (wall), MB, equal",
+            "≤ 2 / ≤ 1, ≤ 150, True",
+            f"{saved:.2f} / {loaded:.2f}, {size / 1e6:.0f}, {equal}",
+        ),
+    ]
+
+
+def clips_part(folder: Path | None) -> list[Row]:
+    model, rows = load_model("mini"), []
+    for clip in [desk(), *([kitchen(folder)] if folder else [])]:
+        mapper = mapped(model, clip.frames)
+        rows.append(
+            (
+                f"{clip.name}, {model.identity}: ATE m ours / pairwise chaining",
+                "ours better",
+                clip_row(clip, model, mapper),
+            )
+        )
+    return rows
+
+
+def clip_row(clip: Clip, model, mapper: IncrementalMapper) -> str:
+    trajectory = mapper.trajectory()
+    stamps = np.array([f.stamp for f in clip.frames])
+    rows = [int(np.abs(stamps - t).argmin()) for t in trajectory.stamps]
+    chain = chained(model, [clip.frames[r] for r in rows])
+    truth = clip.T_WC[rows]
+    return (
+        f"{ate(trajectory.T_WC, truth):.4f} / {ate(chain, truth):.4f} of {path_length(clip.T_WC):.2f} m, "
+        f"{len(rows)} keyframes, {mapper.status().loops} loops"
+    )
+
+
+def align_part(quick: bool) -> list[Row]:
+    r = compare(2 if quick else 6)
+    kinds = (("rotation error °", "rotation_deg"), ("direction error °", "direction_deg"), ("cpu s", "cpu_s"))
+    what = "a window of four views, ours / gradient descent: "
+    return [
+        (what + kind, "state", f"{r['ours_' + key]:.2f} / {r['descent_' + key]:.2f}") for kind, key in kinds
+    ]
+
+
+PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "flat": flat_part,
+    "twins": twins_part,
+    "kidnapped": kidnapped_part,
+    "align": align_part,
+    "cost": cost_part,
+    "file": file_part,
+    "long": long_part,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [*PARTS, "clips"]
+    parser.add_argument("--parts", default=",".join(names), help="of " + ", ".join(names))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--kitchen", type=Path, help="7-Scenes' red kitchen, a folder of frames")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/mapping.json"))
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    rows: list[Row] = []
+    for name in args.parts.split(","):
+        clock = time.perf_counter()
+        new = clips_part(args.kitchen) if name == "clips" else PARTS[name](args.quick)
+        for what, goal, value in new:
+            print(f"{name:10} {what:95} {goal:24} {value}", flush=True)
+        print(f"{name:10} took {time.perf_counter() - clock:.0f} s", flush=True)
+        rows += new
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(
+        json.dumps([dict(zip(("what", "goal", "value"), r, strict=True)) for r in rows], indent=1)
+    )
+
+
+if __name__ == "__main__":
+    main()

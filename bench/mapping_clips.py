@@ -1,0 +1,96 @@
+"""Real clips with the embedded network: our mapping against chaining each keyframe to the one before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sab3r_ros.config import AlignmentConfig, LoopConfig, MapperConfig
+from sab3r_ros.geometry.sim3 import Sim3, umeyama
+from sab3r_ros.mapping.keyframes import Keyframe
+from sab3r_ros.mapping.mapper import IncrementalMapper
+from sab3r_ros.mapping.window import Window
+from sab3r_ros.model.feature_model import FeatureModel
+from sab3r_ros.types import Frame
+
+ROOT = Path(__file__).parents[1]
+DESK = ROOT / "test" / "data" / "tum_fr2desk20"
+KITCHEN_FROM = 500  # frames before this were trained on
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames and their true poses (F, 4, 4)."""
+
+    name: str
+    frames: list[Frame]
+    T_WC: np.ndarray
+
+
+def desk() -> Clip:
+    rows = np.loadtxt(DESK / "groundtruth.txt")
+    files = sorted((DESK / "rgb").iterdir())
+    frames, poses = [], []
+    for file in files:
+        stamp = float(file.stem)
+        row = rows[np.abs(rows[:, 0] - stamp).argmin()]
+        frames.append(Frame(read(file), stamp))
+        poses.append(pose(row[1:4], row[4:8]))
+    return Clip("desk", frames, np.stack(poses))
+
+
+def kitchen(folder: Path) -> Clip:
+    """7-Scenes: every frame whose pose is there. The poses are the depth camera's: near enough for a trajectory."""
+    files = [f for f in sorted(folder.glob("*.color.jpg")) if int(f.name[6:12]) >= KITCHEN_FROM]
+    frames = [Frame(read(f), int(f.name[6:12]) / 30) for f in files]
+    poses = [np.loadtxt(str(f).replace("color.jpg", "pose.txt")) for f in files]
+    return Clip("kitchen", frames, np.stack(poses))
+
+
+def read(file: Path) -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+
+
+def pose(t: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = Rotation.from_quat(quaternion).as_matrix(), t
+    return T
+
+
+def ate(estimate: np.ndarray, truth: np.ndarray) -> float:
+    """RMSE of camera centres after the best Sim(3), metres. (K, 4, 4) both."""
+    P, Q = estimate[:, :3, 3], truth[:, :3, 3]
+    s, R, t = umeyama(P, Q)
+    return float(np.sqrt((np.linalg.norm(s * P @ R.T + t - Q, axis=1) ** 2).mean()))
+
+
+def path_length(T_WC: np.ndarray) -> float:
+    return float(np.linalg.norm(np.diff(T_WC[:, :3, 3], axis=0), axis=1).sum())
+
+
+def mapped(model: FeatureModel, frames: list[Frame], config: MapperConfig | None = None) -> IncrementalMapper:
+    mapper = IncrementalMapper(model, config, AlignmentConfig(), LoopConfig())
+    for frame in frames:
+        mapper.add_frame(frame)
+    mapper.flush()
+    return mapper
+
+
+def chained(model: FeatureModel, frames: list[Frame]) -> np.ndarray:
+    """(F, 4, 4): each frame aligned to the one before and to nothing else; where that fails it stays where it was."""
+    rng, T, poses = np.random.default_rng(0), Sim3.identity(), []
+    window = Window(model, AlignmentConfig())
+    for n, frame in enumerate(frames):
+        image, K = model.prepare(frame.image, frame.K)
+        window.add(Keyframe(n, frame.stamp, image, K, model.encode(image)))
+        if n:
+            pair = window.pair(*window.keyframes, rng)
+            T = T @ pair.T_ij if pair else T
+            window.keep_last(1)
+        poses.append(T.rigid())
+    return np.stack(poses)
