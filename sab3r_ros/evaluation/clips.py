@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.errors import ImageError
-from sab3r_ros.evaluation.pairs import pose_errors
+from sab3r_ros.evaluation.pose_metrics import pose_errors
 from sab3r_ros.geometry.camera import project
 from sab3r_ros.geometry.sim3 import umeyama
 from sab3r_ros.mapping.keyframes import Keyframe

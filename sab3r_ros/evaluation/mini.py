@@ -115,7 +115,9 @@ def pose_rows(place: str, judge: Judge, truth: Judge, pairs: np.ndarray) -> Iter
                 (AT_LEAST, goal),
                 100 * best[key],
                 100 * still[key],
-                f"found {100 * own['found']:.0f} %, median {own['rotation']:.1f}°" if key == "rra" else "",
+                f"found {100 * own['found']:.0f} %, median {own['rotation_deg']:.1f}°"
+                if key == "rra"
+                else "",
             )
 
 

@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.evaluation.aliked import Aliked
+from sab3r_ros.evaluation.depth_metrics import depth_errors
 from sab3r_ros.evaluation.metrics import confusion, segmentation_score
+from sab3r_ros.evaluation.pose_metrics import pose_errors, pose_score
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import match_views
@@ -21,11 +23,11 @@ from sab3r_ros.mapping.window import Window
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.training.pairs import correspondences
 from sab3r_ros.training.shards import Shard, View, reproject, transform, unproject
-from sab3r_ros.training.validation import NOT_A_CLASS, depth_errors, match_figures
+from sab3r_ros.training.validation import NOT_A_CLASS, match_figures
 from sab3r_ros.types import View as ModelView
 
 MATCH_OVERLAP, POSE_OVERLAP = (0.25, 0.9), (0.15, 0.6)
-CLOSE_PX, POSE_DEG = 3.0, 15.0
+CLOSE_PX = 3.0
 REMEMBERED_VIEWS = 32
 COVISIBLE_SAMPLES = 600  # pixels of a pair whose true match is known
 
@@ -54,9 +56,7 @@ class Judge:
     def depth(self, frames: Sequence[int]) -> dict[str, float]:
         """Median-scaled AbsRel and share within a factor of 1.25, means over frames."""
         errors = [
-            depth_errors(
-                np.log(np.maximum(self.view(k).points[..., 2].astype(float), 1e-6)), self.shard.view(k).depth
-            )
+            depth_errors(self.view(k).points[..., 2], self.shard.view(k).depth)
             for k in tqdm(frames, desc="depth", unit="view", leave=False, disable=None)
         ]
         abs_rel, delta = np.mean(errors, 0)
@@ -82,9 +82,7 @@ class Judge:
         return {"match_3px": float(close), "match_share": float(share), "used_3px": float(np.nanmean(used))}
 
     def poses(self, pairs: np.ndarray, known_camera: bool, seed: int = 0) -> dict[str, float]:
-        """Relative poses as the mapper takes them: rra and rta at 15 degrees over all pairs, a pair without a pose counts as
-        missed; found: share of pairs with a pose; rotation: median error of those, degrees.
-        """
+        """Relative poses as the mapper takes them: the figures of `PoseScore`."""
         rng = np.random.default_rng(seed)
         errors = []
         for i, j in tqdm(pairs, desc="poses", unit="pair", leave=False, disable=None):
@@ -96,7 +94,7 @@ class Judge:
             poses = window.solve(rng)
             truth = np.linalg.inv(a.T_WC) @ b.T_WC
             errors.append(pose_errors(poses.get(1), truth))
-        return pose_figures(np.array(errors))
+        return vars(pose_score(errors))
 
     def words(self, frames: Sequence[int], queries: dict[str, np.ndarray]) -> dict[str, float]:
         """Segmentation by text. queries: NYU40 class → unit vector; classes that the frames lack do not compete."""
@@ -130,44 +128,16 @@ def match_errors(first: np.ndarray, second: np.ndarray, views: tuple[View, View]
     return np.where(seen & (z > 0), np.linalg.norm(truth - second, axis=1), np.inf)
 
 
-def pose_errors(T: Sim3 | None, truth: np.ndarray) -> tuple[float, float]:
-    """Degrees between rotations and between directions of travel; infinite without a pose, or without a direction."""
-    if T is None:
-        return np.inf, np.inf
-    cosine = (np.trace(T.R.T @ truth[:3, :3]) - 1) / 2
-    lengths = np.linalg.norm(T.t) * np.linalg.norm(truth[:3, 3])
-    heading = T.t @ truth[:3, 3] / lengths if lengths > 1e-9 else np.nan
-    rotation, direction = np.degrees(np.arccos(np.clip([cosine, heading], -1, 1)))
-    return float(rotation), float(direction) if np.isfinite(direction) else np.inf
-
-
-def pose_figures(errors: np.ndarray) -> dict[str, float]:
-    """errors (N, 2) of `pose_errors` → rra, rta, found, rotation."""
-    found = np.isfinite(errors[:, 0])
-    return {
-        "rra": float((errors[:, 0] < POSE_DEG).mean()),
-        "rta": float((errors[:, 1] < POSE_DEG).mean()),
-        "found": float(found.mean()),
-        "rotation": float(np.median(errors[found, 0])) if found.any() else float("nan"),
-    }
-
-
 def identity_poses(shard: Shard, pairs: np.ndarray) -> dict[str, float]:
     """What "nothing has moved" scores."""
-    return pose_figures(
-        np.array(
-            [
-                pose_errors(Sim3.identity(), np.linalg.inv(shard.view(i).T_WC) @ shard.view(j).T_WC)
-                for i, j in pairs
-            ]
-        )
-    )
+    truths = [np.linalg.inv(shard.view(i).T_WC) @ shard.view(j).T_WC for i, j in pairs]
+    return vars(pose_score([pose_errors(Sim3.identity(), truth) for truth in truths]))
 
 
 def constant_depth(shard: Shard, frames: Sequence[int]) -> dict[str, float]:
     """What one depth for the whole picture scores."""
     depths = [shard.view(k).depth for k in frames]
-    abs_rel, delta = np.mean([depth_errors(np.zeros_like(d), d) for d in depths], 0)
+    abs_rel, delta = np.mean([depth_errors(np.ones_like(d), d) for d in depths], 0)
     return {"abs_rel": float(abs_rel), "delta": float(delta)}
 
 

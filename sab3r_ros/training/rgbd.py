@@ -59,10 +59,11 @@ def seven_scenes(folder: Path, first: int, last: int) -> Iterator[RgbdFrame]:
         stem = pose.name.removesuffix(".pose.txt")
         depth = cv2.imread(str(folder / f"{stem}.depth.png"), cv2.IMREAD_UNCHANGED)
         depth = np.where(depth == 65535, 0, depth) / 1000
-        color = cv2.cvtColor(cv2.imread(str(folder / f"{stem}.color.jpg")), cv2.COLOR_BGR2RGB)
+        published = folder / f"{stem}.color.png"
+        color = cv2.imread(str(published if published.is_file() else published.with_suffix(".jpg")))
         T_WC = np.loadtxt(pose)
         T_WC[:3, 3] -= T_WC[:3, :3] @ offset  # the recording gives the depth camera's pose
-        yield RgbdFrame(color, K, depth, K_depth, offset, T_WC)
+        yield RgbdFrame(color[..., ::-1], K, depth, K_depth, offset, T_WC)
 
 
 def no_labels(image: np.ndarray) -> np.ndarray:

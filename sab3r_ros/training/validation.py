@@ -14,18 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sab3r_ros.evaluation.depth_metrics import depth_errors
+from sab3r_ros.evaluation.metrics import confusion, segmentation_score
 from sab3r_ros.training.pairs import correspondences, halve_depth, make_batch
 from sab3r_ros.training.shards import Shard, View, Vocabulary
 
 NOT_A_CLASS = {"otherprop", "otherstructure", "otherfurniture", "unknown", ""}
-
-
-def depth_errors(logz: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Median-scaled AbsRel and share within a factor of 1.25. logz (h, w), truth (h, w) metres, 0 = none."""
-    valid = truth > 0
-    z, t = np.exp(logz[valid]), truth[valid]
-    z = z * np.median(t) / np.median(z)
-    return float(np.mean(np.abs(z - t) / t)), float(np.mean(np.maximum(z / t, t / z) < 1.25))
 
 
 def match_figures(
@@ -67,17 +61,17 @@ def validate(
     texts = torch.stack([class_vectors[n] for n in names]) if names else torch.zeros(0, 1)
     class_of = np.array([names.index(e[2]) if e[2] in names else -1 for e in shard.vocabulary.entries] + [-1])
     figures: dict[str, list[float]] = defaultdict(list)
-    confusion = np.zeros((len(names), len(names)), np.int64)
+    counts = np.zeros((len(names), len(names) + 1), np.int64)
     for i, j in chosen:
         views = shard.view(int(i)), shard.view(int(j))
         batch = make_batch([views], 16, rng, augment=False)
         raw = model.forward_raw(batch.images)
         for k, view in enumerate(views):
             truth = halve_depth(view.depth)
-            abs_rel, delta = depth_errors(raw["logz"][k].squeeze().float().numpy(), truth)
+            abs_rel, delta = depth_errors(raw["logz"][k].squeeze().float().exp().numpy(), truth)
             figures["abs_rel"].append(abs_rel)
             figures["delta"].append(delta)
-            figures["abs_rel_constant"].append(depth_errors(np.zeros_like(truth), truth)[0])
+            figures["abs_rel_constant"].append(depth_errors(np.ones_like(truth), truth)[0])
             figures["focal_error"].append(abs(float(raw["focal"][k] / batch.focal[k]) - 1))
         close, share = match_figures(raw["desc"][0].float(), raw["desc"][1].float(), views, rng)
         figures["match_3px"].append(close)
@@ -87,17 +81,12 @@ def validate(
                 model.language_linear(raw["language_input"].permute(0, 2, 3, 1)).float(), dim=-1
             )
             guess = (language @ texts.T).argmax(-1).numpy().ravel()
-            truth_class = class_of[batch.labels.numpy().ravel()]
-            known = truth_class >= 0
-            np.add.at(confusion, (truth_class[known], guess[known]), 1)
+            counts += confusion(class_of[batch.labels.numpy().ravel()], guess, len(names))
     out = {k: float(np.nanmean(v)) for k, v in figures.items()}
     if names:
-        hit, truth, guessed = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-        present = truth > 0
-        out["miou"] = float((hit / np.maximum(truth + guessed - hit, 1))[present].mean())
-        out["accuracy"] = float(hit.sum() / truth.sum())
-        out["majority"] = float(truth.max() / truth.sum())
-        out["class_accuracy"] = float((hit / np.maximum(truth, 1))[present].mean())
+        score = segmentation_score(counts)
+        out["miou"], out["accuracy"], out["class_accuracy"] = score.miou, score.accuracy, score.class_accuracy
+        out["majority"] = float(counts.sum(1).max() / counts.sum())
     return out
 
 

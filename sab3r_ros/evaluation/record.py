@@ -1,0 +1,84 @@
+"""What a benchmark leaves: a table for people, and a record of figures with all they depend on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sab3r_ros import __version__
+
+Cell = float | int | str
+
+
+def machine() -> dict[str, str | int]:
+    """Versions and the computer that figures, above all times, depend on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return {
+        "sab3r_ros": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "processor": processor,
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def markdown(rows: Mapping[str, Mapping[str, Cell]]) -> str:
+    """Rows by name, their columns in the order in which they first occur. Floats with two digits, NaN and gaps as –."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+
+    def shown(value: Cell) -> str:
+        if isinstance(value, float):
+            return "–" if math.isnan(value) else f"{value:.2f}"
+        return str(value)
+
+    lines = [["", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(shown(row.get(c, math.nan)) for c in columns)] for name, row in rows.items()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. title: benchmark and data. about: which reading of the protocol. configuration: everything that was chosen,
+    seed and model included. rows: the table. items: figures of each image or scene, by name."""
+
+    title: str
+    about: str
+    configuration: dict[str, Any]
+    rows: dict[str, dict[str, Cell]]
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def text(self) -> str:
+        return f"## {self.title}\n\n{self.about}\n\n{markdown(self.rows)}"
+
+    def write(self, folder: Path, stem: str) -> None:
+        """STEM.md and STEM.json, each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(finite(asdict(self) | {"machine": machine()}), indent=1) + "\n"
+        for ending, text in ((".md", self.text()), (".json", content)):
+            temporary = folder / f"{stem}{ending}.part"
+            temporary.write_text(text)
+            os.replace(temporary, folder / f"{stem}{ending}")
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinity become null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
