@@ -172,7 +172,8 @@ class NodeConfig(Checked):
     """How the node meets ROS (ros/node.py)."""
 
     model: str = option(
-        "mini", "'mini' (embedded), 'sab3r' or 'mast3r' (fetched before), or the path of a checkpoint"
+        "mini",
+        "'mini' (embedded), 'sab3r', 'mast3r' or 'mast3r+maskclip' (fetched before), or a checkpoint's path",
     )
     device: str = option("auto", "'auto', 'cpu', 'cuda', 'cuda:1': where the network runs")
     compile: bool = option(

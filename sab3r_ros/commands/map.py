@@ -35,7 +35,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--onto", type=Path, metavar="MAP", help="a map of the same place and model to go on in"
     )
-    parser.add_argument("--model", default="mini", help="mini, sab3r, mast3r, or a checkpoint; default mini")
+    parser.add_argument(
+        "--model", default="mini", help="mini, sab3r, mast3r, mast3r+maskclip, or a checkpoint; default mini"
+    )
     parser.add_argument("--device", help="cpu, cuda, …; default: cuda if there is one")
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile the network first; pays on long recordings"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from sab3r_ros import __version__
+from sab3r_ros.mapping.map_file import write_whole
 
 Cell = float | int | str
 
@@ -70,9 +70,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps(finite(asdict(self) | {"machine": machine()}), indent=1) + "\n"
         for ending, text in ((".md", self.text()), (".json", content)):
-            temporary = folder / f"{stem}{ending}.part"
-            temporary.write_text(text)
-            os.replace(temporary, folder / f"{stem}{ending}")
+            write_whole(folder / (stem + ending), text.encode())
 
 
 def finite(value: Any) -> Any:
