@@ -270,6 +270,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     if args.part:
         alone = {
+            "weights": lambda: make_weights(args.weights),
             "plain": lambda: plain_keyframe(args.weights, args.repeats, args.out),
             "fast": lambda: fast_keyframe(args.weights, args.repeats, args.out, args.compile),
             "load": lambda: loading(args.weights, args.precision),
@@ -279,7 +280,7 @@ def main() -> None:
         return
     parts = args.parts.split(",")
     if not args.weights.is_file() and {"keyframe", "load"} & set(parts):
-        make_weights(args.weights)
+        in_own_process("weights", args)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, bfloat16 natively: ", end="")
     print(bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16")))
     found: dict[str, float] = {}
