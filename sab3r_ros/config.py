@@ -116,6 +116,9 @@ class MapperConfig(Checked):
     min_texture: float = option(
         3.0, "mean absolute gradient (grey levels a pixel) below which a frame is skipped", 0.0, 255.0
     )
+    camera_height_m: float = option(
+        0.0, "height of the camera above the floor, metres: makes the map metric; 0 = unknown", 0.0, 100.0
+    )
     voxel_size_m: float = option(0.02, "edge of a map voxel, metres", 0.002, 1.0)
     max_map_mb: float = option(
         500.0, "most memory of the voxels, megabytes; beyond it the least seen go", 0.1, 1e6

@@ -38,6 +38,9 @@ class Atlas:
         self.stamps: dict[int, float] = {}
         self.depths: dict[int, float] = {}  # median distance of what a keyframe sees, in its own unit
         self.next_id = 0
+        self.metric = (
+            False  # whether lengths of the oldest piece are metres, and not only the network's guess
+        )
         self.version = version
         self._sits: dict[int, Sim3] = {}  # where a keyframe's voxels were put
         self._snapshot: MapSnapshot | None = None
@@ -46,11 +49,14 @@ class Atlas:
     def memory_bytes(self) -> int:
         return self.world.memory_bytes + self.places.memory_bytes + self.graph.memory_bytes
 
-    def new_piece(self) -> Sim3:
-        """T_WV of a window that is connected to nothing: the origin, or a place beside all that is there."""
+    def new_piece(self, known: bool = False) -> Sim3:
+        """T_WV of a window that is connected to nothing: the origin, or a place beside all that is there.
+
+        known: V is the frame of the poses that the frames came with, which is the map's own; else V is the first camera's.
+        """
         ends = [float(block.points[:, 0].max()) for block in self.world.blocks()]
         aside = [max(ends) + PIECE_GAP_M, 0, 0] if ends else [0, 0, 0]
-        return Sim3(1.0, T_WC0.R, np.array(aside))
+        return Sim3(1.0, np.eye(3) if known else T_WC0.R, np.array(aside))
 
     def add(self, keyframe: Keyframe, view: View, T_WK: Sim3, edges: Iterable[Between], piece: int) -> int:
         """Fuse a keyframe at its pose. Returns the number of new voxels."""
@@ -88,12 +94,13 @@ class Atlas:
             self.world.move(moves)
 
     def rescale(self, factor: float) -> None:
-        """Multiply all lengths of the map."""
+        """Multiply all lengths of the map, which are metres from then on."""
         grow = Sim3(factor, np.eye(3), np.zeros(3))
         with self.lock:
             self.graph.T_WK = {k: grow @ T for k, T in self.graph.T_WK.items()}
             self.world.move(dict.fromkeys(self._sits, grow))
-            self._sits = dict(self.graph.T_WK)
+            self._sits = {k: grow @ T for k, T in self._sits.items()}
+            self.metric = True
             self.version += 1
 
     def trajectory(self) -> Trajectory:
@@ -120,6 +127,7 @@ class Atlas:
         """What, besides the snapshot, a later session needs to go on in this map."""
         with self.lock:
             return {
+                "metric": np.array([self.metric]),
                 "keyframe_depth": np.array(list(self.depths.values())),
                 "keyframe_sits": np.array([T.matrix() for T in self._sits.values()]).reshape(-1, 4, 4),
                 **self.graph.arrays(),
@@ -150,6 +158,7 @@ class Atlas:
                 self.depths = dict(zip(ids, state["keyframe_depth"].tolist(), strict=True))
                 sits = map(Sim3.from_matrix, state["keyframe_sits"])
                 self._sits = dict(zip(ids, sits, strict=True))
+                self.metric = bool(state["metric"][0])
                 self.next_id = 1 + max(ids, default=-1)
             self.version += 1
 

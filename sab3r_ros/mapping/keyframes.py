@@ -22,6 +22,7 @@ class Keyframe:
     """A frame that the map is made of. image, K: as the model prepared them; encoding: the model's, computed once.
 
     T_WK: where its own-frame pointmap stands in the map (the similarity's scale is the pointmap's), None until aligned.
+    T_OC: see `Frame`.
     """
 
     id: int
@@ -30,6 +31,7 @@ class Keyframe:
     K: np.ndarray | None
     encoding: object
     T_WK: Sim3 | None = None
+    T_OC: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

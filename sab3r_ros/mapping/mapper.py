@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sab3r_ros.config import AlignmentConfig, LoopConfig, MapperConfig
-from sab3r_ros.errors import MapFileError
+from sab3r_ros.errors import ConfigError, MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.atlas import Atlas, median_depth
 from sab3r_ros.mapping.keyframes import Keyframe, KeyframeSelector, check_image
 from sab3r_ros.mapping.loops import Hypothesis, Recogniser, same
+from sab3r_ros.mapping.metric import HeightScale, known_poses
 from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.window import Window
@@ -78,6 +79,9 @@ class IncrementalMapper:
         self.tracking = TrackingState.INITIALISING
         self.windows_rejected = 0
         self._hypothesis: Hypothesis | None = None
+        self._height = HeightScale(self.config.camera_height_m)
+        self._metres_a_unit: float | None = None
+        self._odometry = False  # the window in hand stands where the frames' own poses say
         self._last_stamp = -np.inf
         self._rng = np.random.default_rng(0)
         self._times: deque[float] = deque(maxlen=20)
@@ -100,7 +104,8 @@ class IncrementalMapper:
     def add_keyframe(self, frame: Frame) -> MapUpdate | None:
         """Encode a keyframe once; when it completes a window, align the window, fuse it into the map, look for a loop."""
         image, K = self.model.prepare(frame.image, frame.K)
-        keyframe = Keyframe(self.atlas.next_id, frame.stamp, image, K, self.model.encode(image))
+        encoding = self.model.encode(image)
+        keyframe = Keyframe(self.atlas.next_id, frame.stamp, image, K, encoding, T_OC=frame.T_OC)
         self.atlas.next_id += 1
         self._times.append(time.monotonic())
         self.window.add(keyframe)
@@ -114,7 +119,7 @@ class IncrementalMapper:
 
     def _process_window(self) -> MapUpdate | None:
         fresh = self._waiting()
-        poses = self.window.solve(self._rng)  # pointmaps of the window in one frame V
+        poses = self._known(self.window.solve(self._rng))  # pointmaps of the window in one frame V
         placing = self._place(poses)  # that frame in the map, from the shared keyframes
         if placing is None:
             return self._reject(fresh)
@@ -122,6 +127,7 @@ class IncrementalMapper:
         placed = [k for k in fresh if k.id in poses]
         new_voxels = sum(self._fuse(k, T_WV @ poses[k.id], poses, piece) for k in placed)
         loop = self._close_loop(placed[-1])
+        self._use_height(placed[-1])
         self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None]
         self.window.keep_last(self.config.shared)
         self._update_tracking()
@@ -135,7 +141,7 @@ class IncrementalMapper:
         if not fresh or len(poses) < 2:
             return None
         if not shared:
-            return self.atlas.new_piece(), 0.0, fresh[0].id
+            return self.atlas.new_piece(known=self._odometry), 0.0, fresh[0].id
         placing = self.window.place(poses, self._rng)
         fits = placing is not None and placing[1] < LARGEST_MISFIT
         return (*placing, self.atlas.graph.piece[shared[-1].id]) if fits else None
@@ -155,6 +161,36 @@ class IncrementalMapper:
             self.window.agree(keyframe, before[-1], poses[keyframe.id].inverse() @ poses[before[-1].id])
         return self.atlas.add(keyframe, self.window.view(keyframe), T_WK, edges, piece)
 
+    def _known(self, poses: dict[int, Sim3]) -> dict[int, Sim3]:
+        """The poses that came with the frames, where all of a window have them; the window's own otherwise."""
+        T_OC = {k.id: k.T_OC for k in self.window.keyframes if k.id in poses and k.T_OC is not None}
+        found = known_poses(poses, T_OC, self._metres_a_unit) if len(T_OC) == len(poses) >= 2 else None
+        self._odometry = found is not None
+        if found is None:
+            return poses
+        poses, self._metres_a_unit = found
+        self.atlas.metric |= not len(self.atlas.graph)
+        return poses
+
+    def _use_height(self, keyframe: Keyframe) -> None:
+        """Once the floor is certain, a known height of the camera makes the map metric."""
+        factor = self._height.factor(self.window.view(keyframe), keyframe.T_WK.s, self._rng)
+        if factor is not None and not self.atlas.metric:
+            self.rescale(factor)
+            log.info("the camera's height makes the map metric: all lengths times %.3f", factor)
+
+    def rescale(self, factor: float) -> None:
+        """Multiply all lengths of the map by what makes them metres: a known distance over its length in the map.
+
+        Belongs to the thread of `add_frame`. Raises ConfigError unless factor is positive and finite.
+        """
+        if not (np.isfinite(factor) and factor > 0):
+            raise ConfigError(
+                f"a map cannot be scaled by {factor}: give a known distance and two points apart"
+            )
+        self.atlas.rescale(factor)
+        self._refresh()
+
     def _close_loop(self, keyframe: Keyframe) -> int | None:
         """Whether the keyframe shows a place seen long before; the map then moves until both agree."""
         if not self.recogniser.is_new_viewpoint(keyframe.id):
@@ -167,6 +203,10 @@ class IncrementalMapper:
 
     def _move(self, loop: Between) -> None:
         self.atlas.close(loop)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """The window's keyframes stand where the graph has moved them."""
         for k in self.window.keyframes:
             k.T_WK = self.atlas.graph.T_WK.get(k.id)
 
@@ -252,7 +292,7 @@ class IncrementalMapper:
             len(atlas.world),
             atlas.memory_bytes,
             rate,
-            False,
+            atlas.metric,
             self.windows_rejected,
             atlas.graph.loops,
             atlas.graph.pieces,
