@@ -127,6 +127,12 @@ class MapperConfig(Checked):
     max_depth_step: float = option(
         0.06, "relative depth step to a neighbour beyond which a pixel is an edge, not mapped", 0.001, 10.0
     )
+    free_margin: float = option(
+        0.2,
+        "a voxel that lies nearer than what is seen behind it, by this share of the depth, fades",
+        0.01,
+        1.0,
+    )
     max_range_m: float = option(
         8.0, "points farther than this from their camera are not mapped, metres", 0.1, 1000.0
     )

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sab3r_ros.geometry.camera import pinhole
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.semantic_map import MAX_WEIGHT, SemanticMap, voxel_keys
+from sab3r_ros.mapping.semantic_map import MAX_WEIGHT, SemanticMap, looked_through, voxel_keys
 from sab3r_ros.voxels import Voxels
 
 
@@ -168,3 +169,46 @@ def test_keys_tell_neighbours_apart_also_across_zero():
 def test_a_point_out_of_range_says_so():
     with pytest.raises(ValueError, match="outside the map's range"):
         voxel_keys(np.array([[1e6, 0, 0]]), 0.01)
+
+
+def wall_seen_from_origin(depth_m):
+    """Intrinsics of a 40 × 30 camera that looks along +x of the map, and its constant depth."""
+    T_KW = Sim3(1.0, np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]), np.zeros(3))
+    return T_KW, pinhole(30.0, 30, 40), np.full((30, 40), depth_m, np.float32)
+
+
+def test_what_is_looked_through_fades_and_what_is_seen_or_hidden_stays():
+    world = SemanticMap(0.1, 2)
+    there = np.array(
+        [[1.05, 0.05, 0.05], [2.95, 0.05, 0.05], [3.55, 0.05, 0.05], [1.05, 3.05, 0.05], [-1.05, 0.05, 0.05]]
+    )
+    wall, behind, outside, back = 1, 2, 3, 4
+    world.integrate(there, np.zeros((5, 3)), np.ones((5, 2)), np.full(5, 8.0), 0)
+    gone = [world.fade(*wall_seen_from_origin(3.0), margin=0.2) for _ in range(5)]
+    assert gone == [0, 0, 0, 1, 0]  # 8 → 4 → 2 → 1 → gone
+    held = snapshot_columns(world)
+    assert len(world) == len(held) == 4
+    left = {tuple(np.round(p, 2)) for p in held.points.astype(float)}
+    assert left == {tuple(there[k]) for k in (wall, behind, outside, back)}
+    assert (held.confidence == 8).all()
+
+
+def test_unknown_depth_fades_nothing():
+    world = SemanticMap(0.1, 2)
+    world.integrate(line(20) + [0.5, 0, 0], np.zeros((20, 3)), np.ones((20, 2)), np.full(20, 1.0), 0)
+    assert world.fade(*wall_seen_from_origin(0.0), margin=0.2) == 0 and len(world) == 20
+
+
+def test_tiles_in_view_hold_every_voxel_that_projects_into_the_image():
+    rng = np.random.default_rng(0)
+    world = SemanticMap(0.05, 1)
+    points = rng.uniform(-4, 4, (20_000, 3))
+    world.integrate(points, np.zeros((20_000, 3)), np.ones((20_000, 1)), np.ones(20_000), 0)
+    for seed in range(5):
+        T_KW = Sim3.exp(np.random.default_rng(seed).normal(size=7) * 0.5)
+        K, depth = pinhole(30.0, 30, 40), np.full((30, 40), 4.0, np.float32)
+        tiles = world._tiles_in_view(T_KW, K, depth)
+        through = looked_through(T_KW.apply(points), K, depth, 0.0)
+        assert through.any()
+        assert set(np.unique(voxel_keys(points[through], 0.05) >> 16)) <= set(tiles.tolist())
+        assert len(tiles) < len(world.blocks())

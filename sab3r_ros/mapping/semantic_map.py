@@ -7,10 +7,11 @@ a list of tiles, a keyframe costs what it touches however large the map is, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sab3r_ros.geometry.camera import project
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.voxels import Voxels, encoded, rounded, voxel_bytes
 
@@ -23,6 +24,8 @@ MAX_WEIGHT = 200.0  # summed confidence beyond which a voxel's mean keeps adapti
 MAX_CONFIDENCE = 2000.0  # more is not counted: every unit up to here is a step of float16
 MAX_HITS = 65535
 SLACK = 0.02  # share of the memory cap that is freed at a time
+MOST_FADING = 40_000  # voxels that a keyframe looks through: what is left out is met by another
+LEAST_CONFIDENCE = 1.0  # a voxel that has faded below the confidence of one pixel goes
 
 
 def cell_numbers() -> np.ndarray:
@@ -219,24 +222,75 @@ class SemanticMap:
             confidence = np.concatenate([b.confidence for b in self.blocks()] or [np.zeros(0, np.float16)])
         return count * self.row_bytes <= self.max_bytes
 
+    def fade(self, T_KW: Sim3, K: np.ndarray, depth: np.ndarray, margin: float) -> int:
+        """Halve the confidence of voxels that a keyframe looks through; those with too little left go. Returns how many.
+
+        T_KW: keyframe from map. depth: (H, W) to the surface seen, in the keyframe's unit, 0 where unknown. margin: share
+        of that depth by which a voxel must lie nearer to be looked through. Looks at MOST_FADING voxels, of tiles at random.
+        """
+        numbers = self._rng.permutation(self._tiles_in_view(T_KW, K, depth))
+        sizes = np.cumsum([len(self._tiles[n]) for n in numbers.tolist()])
+        gone = 0
+        for number in numbers[: np.searchsorted(sizes, MOST_FADING)].tolist():
+            tile = self._tiles[number]
+            through = looked_through(T_KW.apply(tile.voxels.points), K, depth, margin)
+            if not through.any():
+                continue
+            confidence = tile.voxels.confidence.copy()
+            confidence[through] = np.minimum(confidence[through], MAX_WEIGHT) / 2
+            keep = confidence >= LEAST_CONFIDENCE
+            self._tiles[number] = Tile(tile.cells, replace(tile.voxels, confidence=confidence)).kept(keep)
+            if not keep.any():
+                del self._tiles[number]
+            gone += int((~keep).sum())
+        self.size -= gone
+        return gone
+
+    def _tiles_in_view(self, T_KW: Sim3, K: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Numbers of tiles that may show in an image of depth's size, no farther than the farthest surface."""
+        numbers = np.fromiter(self._tiles, np.int64, len(self._tiles))
+        center = T_KW.apply(tile_centers(numbers, self.voxel_size_m))
+        radius = T_KW.s * TILE * self.voxel_size_m * np.sqrt(3) / 2
+        z = np.maximum(center[:, 2], radius)
+        uv, reach = project(np.c_[center[:, :2], z], K), K[[0, 1], [0, 1]] * radius / z[:, None]
+        inside = ((uv > -reach) & (uv < depth.shape[::-1] + reach)).all(1)
+        return numbers[inside & (center[:, 2] > -radius) & (center[:, 2] < depth.max() + radius)]
+
     def move(self, corrections: Mapping[int, Sim3]) -> None:
         """Move every voxel with its anchor. corrections: keyframe id → what its points are multiplied with from the left.
 
         Voxels that come to lie in one cell become one, by their confidence-weighted mean. Other voxels stay.
         """
-        if not self.size:
+        ids = np.fromiter(corrections, np.int64, len(corrections))
+        moving, staying = [Voxels.nothing(self.feature_dim)], []
+        for number, tile in list(self._tiles.items()):
+            moves = np.isin(tile.voxels.anchors, ids)
+            if moves.any():
+                moving.append(tile.voxels.take(np.flatnonzero(moves)))
+                del self._tiles[number]
+                staying.append((number, tile.kept(~moves)))
+        voxels = Voxels.joined(moving)
+        if not len(voxels):
             return
-        voxels = Voxels.joined(self.blocks())
         points, order = voxels.points.copy(), np.argsort(voxels.anchors, kind="stable")
-        ids, starts = np.unique(voxels.anchors[order], return_index=True)
-        for id, rows in zip(ids.tolist(), np.split(order, starts[1:]), strict=True):
-            if id in corrections:
-                points[rows] = corrections[id].apply(points[rows])
-        self.load(Voxels(points, *voxels.columns()[1:]))
+        anchors, starts = np.unique(voxels.anchors[order], return_index=True)
+        for anchor, rows in zip(anchors.tolist(), np.split(order, starts[1:]), strict=True):
+            points[rows] = corrections[anchor].apply(points[rows])
+        self._place(replace(voxels, points=points), dict(staying))
 
     def load(self, voxels: Voxels) -> None:
         """Replace everything by given voxels; those in one cell become one."""
+        self._tiles = {}
+        self._place(voxels, {})
+
+    def _place(self, voxels: Voxels, beside: Mapping[int, Tile]) -> None:
+        """Put voxels into their tiles, where they meet others as one: those of `beside`, or of the map's own tiles."""
         keys = voxel_keys(voxels.points, self.voxel_size_m)
+        others = {int(n): self._tiles.get(int(n)) for n in np.unique(keys >> 16)} | dict(beside)
+        others = {n: tile for n, tile in others.items() if tile is not None and len(tile)}
+        parts = [tile.cells.astype(np.int64) | (n << 16) for n, tile in others.items()]
+        keys = np.concatenate([keys, *parts])
+        voxels = Voxels.joined([voxels, *(tile.voxels for tile in others.values())])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
@@ -244,10 +298,22 @@ class SemanticMap:
         keys = keys[first]
         numbers, cells = keys >> 16, (keys & 0xFFFF).astype(np.uint16)
         cuts = np.r_[np.flatnonzero(np.r_[True, np.diff(numbers) != 0][: len(keys)]), len(keys)]
-        self._tiles, self.size = {}, len(keys)
         for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
             self._tiles[int(numbers[a])] = Tile(cells[a:b].copy(), voxels.take(np.arange(a, b)))
+        self.size = sum(map(len, self._tiles.values()))
         self._make_room(0)
+
+
+def looked_through(points: np.ndarray, K: np.ndarray, depth: np.ndarray, margin: float) -> np.ndarray:
+    """(N,) bool: which camera points (N, 3) lie nearer than a pixel's surface by more than `margin` of its depth."""
+    h, w = depth.shape
+    z = points[:, 2]
+    uv = np.rint(np.nan_to_num(project(points, K), nan=-1.0))
+    rows = np.flatnonzero((uv >= 0).all(1) & (uv[:, 0] < w) & (uv[:, 1] < h))
+    u, v = uv[rows].astype(np.int64).T
+    out = np.zeros(len(points), bool)
+    out[rows] = z[rows] < depth[v, u] * (1 - margin)
+    return out
 
 
 def merged(voxels: Voxels, first: np.ndarray) -> Voxels:
