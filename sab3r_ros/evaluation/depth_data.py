@@ -137,8 +137,8 @@ def kitti_eigen(folder: Path) -> DepthData:
 
 def seven_scenes(folder: Path) -> DepthData:
     """A sequence of 7-Scenes: frame-000000.color.png (or .jpg), .depth.png, .pose.txt; depth registered to colour."""
+    from sab3r_ros.training.layouts import seven_scenes as frames
     from sab3r_ros.training.rgbd import registered
-    from sab3r_ros.training.rgbd import seven_scenes as frames
 
     names = sorted(p.name.removesuffix(".pose.txt") for p in folder.glob("frame-*.pose.txt"))
     if not names:

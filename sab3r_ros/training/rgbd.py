@@ -1,6 +1,7 @@
 """Real RGB-D recordings with poses → a training shard, its depth registered to the colour camera.
 
 python -m sab3r_ros.training.rgbd 7scenes FOLDER OUT --last 400 --labels deeplabv3_mnv2_pascal_quant.tflite
+python -m sab3r_ros.training.rgbd arkitscenes 42444946 OUT --every 6
 """
 
 from __future__ import annotations
@@ -8,35 +9,45 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from sab3r_ros.errors import ConfigError
+from sab3r_ros.training.layouts import LAYOUTS, RgbdFrame, seven_scenes
 from sab3r_ros.training.pseudo_labels import INDOOR, DeepLabVoc
 from sab3r_ros.training.shards import unproject
 
-ROOM_LENGTH = 16  # consecutive frames that count as one room, within which pairs are sought
+ROOM_LENGTH = 16  # consecutive frames of a scene that count as one room, within which pairs are sought
+CENTRED = 0.01  # of the image's sides: principal points nearer to the middle count as there
 
 
-@dataclass(frozen=True)
-class RgbdFrame:
-    """color (H, W, 3) uint8 RGB with K; depth (h, w) metres, 0 = none, with K_depth; X_color = X_depth + offset (3,)."""
+def cropped(color: np.ndarray, K: np.ndarray, aspect: float) -> tuple[np.ndarray, np.ndarray]:
+    """The largest part of width / height `aspect` around the principal point, and its K: networks take it for the centre.
 
-    color: np.ndarray
-    K: np.ndarray
-    depth: np.ndarray
-    K_depth: np.ndarray
-    offset: np.ndarray
-    T_WC: np.ndarray
+    A principal point within CENTRED of the middle is left where it is.
+    """
+    h, w = color.shape[:2]
+    offset = K[:2, 2] - np.array([w - 1, h - 1]) / 2
+    centre = np.where(np.abs(offset) <= CENTRED * np.array([w, h]), np.array([w, h]) / 2, K[:2, 2] + 0.5)
+    reach = np.minimum(centre, [w, h] - centre)
+    half = np.minimum(reach, [reach[1] * aspect, reach[0] / aspect])
+    low, size = np.round(centre - half).astype(int), np.round(2 * half).astype(int)
+    K = K.copy()
+    K[:2, 2] -= low
+    return color[low[1] : low[1] + size[1], low[0] : low[0] + size[0]], K
 
 
 def registered(frame: RgbdFrame, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, depth (nearest surface wins) and K of the colour camera at `size` (H, W)."""
-    (h, w), (H, W) = size, frame.color.shape[:2]
-    K = np.diag([w / W, h / H, 1.0]) @ frame.K
+    """Image, depth (nearest surface wins) and K of the colour camera at `size` (H, W), cropped to its aspect."""
+    h, w = size
+    color, K = cropped(frame.color, frame.K, w / h)
+    H, W = color.shape[:2]
+    K = np.diag([w / W, h / H, 1.0]) @ K
     K[:2, 2] += 0.5 * (np.array([w / W, h / H]) - 1)  # pixel centres are integers in both images
     v, u = np.nonzero(frame.depth > 0)
     X = unproject(np.stack([u, v], 1), frame.depth[v, u].astype(float), frame.K_depth) + frame.offset
@@ -45,25 +56,7 @@ def registered(frame: RgbdFrame, size: tuple[int, int]) -> tuple[np.ndarray, np.
     depth = np.full((h, w), np.inf)
     np.minimum.at(depth, (uv[inside, 1], uv[inside, 0]), X[inside, 2])
     depth[~np.isfinite(depth)] = 0
-    return cv2.resize(frame.color, (w, h), interpolation=cv2.INTER_AREA), depth.astype(np.float16), K
-
-
-def seven_scenes(folder: Path, first: int, last: int) -> Iterator[RgbdFrame]:
-    """Frames first ≤ n < last of a 7-Scenes sequence. Its colour is not registered to its depth: f = 525, 2.5 cm apart."""
-    K_depth = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])
-    K = np.array([[525.0, 0, 320], [0, 525, 240], [0, 0, 1]])
-    offset = np.array([-0.025, 0, 0])
-    for pose in sorted(folder.glob("frame-*.pose.txt")):
-        if not first <= int(pose.name[6:12]) < last:
-            continue
-        stem = pose.name.removesuffix(".pose.txt")
-        depth = cv2.imread(str(folder / f"{stem}.depth.png"), cv2.IMREAD_UNCHANGED)
-        depth = np.where(depth == 65535, 0, depth) / 1000
-        published = folder / f"{stem}.color.png"
-        color = cv2.imread(str(published if published.is_file() else published.with_suffix(".jpg")))
-        T_WC = np.loadtxt(pose)
-        T_WC[:3, 3] -= T_WC[:3, :3] @ offset  # the recording gives the depth camera's pose
-        yield RgbdFrame(color[..., ::-1], K, depth, K_depth, offset, T_WC)
+    return cv2.resize(color, (w, h), interpolation=cv2.INTER_AREA), depth.astype(np.float16), K
 
 
 def no_labels(image: np.ndarray) -> np.ndarray:
@@ -80,23 +73,31 @@ def write_shard(
     """Write frames as a shard of `size` (H, W), labelled by VOC classes if `label` gives any. Returns their number."""
     out.mkdir(parents=True, exist_ok=True)
     names = ("images.u8", "depth.f16", "instance.u16", "frames.jsonl")
-    count = 0
+    count = room = length = 0
+    scene = None
     with (
         open(out / names[0], "wb") as images,
         open(out / names[1], "wb") as depths,
         open(out / names[2], "wb") as ids,
         open(out / names[3], "w") as lines,
     ):
-        for k, frame in enumerate(tqdm(frames, unit="frame")):
+        for frame in tqdm(frames, unit="frame", disable=None):
+            if scene is not None and (frame.scene != scene or length == ROOM_LENGTH):
+                room, length = room + 1, 0
+            scene, length = frame.scene, length + 1
             image, depth, K = registered(frame, size)
             images.write(image.tobytes())
             depths.write(depth.tobytes())
-            classes = cv2.resize(label(frame.color), size[::-1], interpolation=cv2.INTER_NEAREST)
+            classes = cv2.resize(
+                cropped(label(frame.color), frame.K, size[1] / size[0])[0],
+                size[::-1],
+                interpolation=cv2.INTER_NEAREST,
+            )
             ids.write(classes.tobytes())
             instances = {str(c): INDOOR[c] for c in np.unique(classes).tolist() if c}
             row = {
-                "room": k // ROOM_LENGTH,
-                "view": k,
+                "room": room,
+                "view": count,
                 "K": K.tolist(),
                 "T_WC": frame.T_WC.tolist(),
                 "instances": instances,
@@ -110,16 +111,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("layout", choices=["7scenes"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--last", type=int, default=10**9)
+    parser.add_argument("layout", choices=list(LAYOUTS))
+    parser.add_argument(
+        "folder", type=Path, help="one sequence or scene (co3d: category; habitat: any folder of pairs)"
+    )
+    parser.add_argument("out", type=Path, help="shard to write, for `sab3r distill --train OUT:WEIGHT`")
+    parser.add_argument("--first", type=int, default=0, help="7scenes: number of the first frame")
+    parser.add_argument("--last", type=int, default=10**9, help="7scenes: number behind the last frame")
+    parser.add_argument("--every", type=int, default=1, help="take each N-th frame (not of pairs)")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--labels", type=Path, help="a DeepLab VOC TFLite model that labels the images")
     args = parser.parse_args()
     label = DeepLabVoc(args.labels) if args.labels else no_labels
-    write_shard(seven_scenes(args.folder, args.first, args.last), args.out, tuple(args.size), label)
+    read = (
+        partial(seven_scenes, first=args.first, last=args.last)
+        if args.layout == "7scenes"
+        else LAYOUTS[args.layout]
+    )
+    if write_shard(islice(read(args.folder), 0, None, args.every), args.out, tuple(args.size), label) == 0:
+        raise ConfigError(f"{args.folder} holds no frames of the layout '{args.layout}'")
 
 
 if __name__ == "__main__":
