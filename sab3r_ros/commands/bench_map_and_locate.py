@@ -70,8 +70,9 @@ def add_parser(benches: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Raises ConfigError and CheckpointError if data or weights that were asked for cannot be read."""
     from sab3r_ros.evaluation.data_sets import data_sets
+    from sab3r_ros.evaluation.outcome import Outcome
     from sab3r_ros.evaluation.runner import join_processes, run_scenes
-    from sab3r_ros.evaluation.summary import Summary, write_summary
+    from sab3r_ros.evaluation.summary import write_summary
     from sab3r_ros.evaluation.systems import ROWS, load_systems
 
     config = config_of(args.set)
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         for data in sets
     }
     if processes.rank == 0:
-        text = write_summary(Summary(sets, results, systems, missing, config), args.out)
+        text = write_summary(Outcome(sets, results, systems, missing, config), args.out)
         sys.stdout.write(text)
     processes.wait()
     return 0
