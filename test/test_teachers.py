@@ -152,7 +152,7 @@ def test_two_models_behind_one_seam(tower):
         assert (
             view.points.shape == (48, 64, 3)
             and view.size == (48, 64)
-            and view.descriptors.shape == (48, 64, 24)
+            and view.descriptors.shape == (24, 32, 24)
         )
         assert view.features.shape == (12, 16, 16)
         vectors = view.features.astype(np.float32) @ model.feature_basis.T

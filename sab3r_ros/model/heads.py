@@ -5,6 +5,7 @@ Attribute names are those of the public checkpoints' keys.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -119,6 +120,16 @@ class LocalFeatures(Mlp):
         width = encoder_width + decoder_width
         super().__init__(width, DESCRIPTOR_MLP_RATIO * width, (descriptor_dim + 1) * PATCH**2)
 
-    def maps(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """tokens: (B, N, encoder + decoder width). Returns (B, descriptor_dim + 1, H, W)."""
-        return F.pixel_shuffle(self(tokens).transpose(1, 2).unflatten(2, grid), PATCH)
+    def maps(self, tokens: Tensor, grid: tuple[int, int], stride: int = 1) -> Tensor:
+        """tokens: (B, N, encoder + decoder width). Returns (B, descriptor_dim + 1, H / stride, W / stride).
+
+        stride: a divisor of the patch; of each cell of stride × stride pixels the first is computed, the others are not.
+        """
+        if stride == 1:
+            out = self(tokens)
+        else:  # rows of the last layer are channels × pixels of a patch
+            rows = torch.arange(self.fc2.out_features, device=tokens.device).view(-1, PATCH, PATCH)
+            rows = rows[:, ::stride, ::stride].flatten()
+            hidden = F.gelu(self.fc1(cast_for(self.fc1, tokens)))
+            out = F.linear(hidden, self.fc2.weight[rows], self.fc2.bias[rows])
+        return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, grid), PATCH // stride)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from sab3r_ros.types import View
 
 MINI_LONG_SIDE, PUBLIC_LONG_SIDE = 256, 512  # pixels: what each network was trained on
 FEATURE_CELL = 4  # pixels a side that share one language feature
+DESCRIPTOR_STRIDE = 2  # pixels from one descriptor that is matched to the next: a quarter of the head's cost
 REMEMBERED_PAIRS = 4  # decoded pairs whose maps may still be read; about 80 MB each once all are
 
 Head = Callable[[ViewHeads, list[Tensor], tuple[int, int]], dict[str, Tensor]]
@@ -108,7 +109,7 @@ class LazyView:
 
     @cached_property
     def _descriptors(self) -> dict[str, np.ndarray]:
-        return self._run(self._model.network.descriptors)
+        return self._run(partial(self._model.network.descriptors, stride=DESCRIPTOR_STRIDE))
 
     @property
     def size(self) -> tuple[int, int]:

@@ -181,10 +181,12 @@ class SAB3R(nn.Module):
         maps = heads.dpt(hooks, grid).float().permute(0, 2, 3, 1)
         return {"pts3d": expand_points(maps[..., :3]), "conf": 1 + maps[..., 3].exp()}
 
-    def descriptors(self, heads: ViewHeads, hooks: list[Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
-        """desc (B, H, W, descriptor_dim) and desc_conf (B, H, W)."""
+    def descriptors(
+        self, heads: ViewHeads, hooks: list[Tensor], grid: tuple[int, int], stride: int = 1
+    ) -> dict[str, Tensor]:
+        """desc (B, H / stride, W / stride, descriptor_dim) and desc_conf, of every stride-th pixel."""
         tokens = torch.cat([hooks[0], hooks[-1]], -1)
-        maps = heads.head_local_features.maps(tokens, grid).float().permute(0, 2, 3, 1)
+        maps = heads.head_local_features.maps(tokens, grid, stride).float().permute(0, 2, 3, 1)
         offset = 0 if self.config.desc_conf_mode == "exp" else 1
         return {"desc": F.normalize(maps[..., :-1], dim=-1), "desc_conf": offset + maps[..., -1].exp()}
 
