@@ -47,7 +47,7 @@ class AlignmentConfig(Checked):
     min_inliers: float = option(0.15, "share of a pair's matches that must agree", 0.0, 1.0)
     max_matches: int = option(600, "matches of a pair that are used, the surest first", 10, 100_000)
     hypotheses: int = option(160, "three-point similarities tried a pair", 8, 100_000)
-    scored_matches: int = option(200, "matches on which each of them is scored", 8, 100_000)
+    scored_matches: int = option(120, "matches on which each of them is scored", 8, 100_000)
     inlier_angle_rad: float = option(
         0.03, "a match agrees if both rays are closer than this, radians", 1e-4, 1.0
     )
@@ -202,6 +202,11 @@ class NodeConfig(Checked):
     map_frame: str = option("map", "frame of the map: x forward, y left, z up from the first camera")
     camera_frame: str = option(
         "", "child frame of the TF; empty = the images' frame_id, or 'camera' where that is empty"
+    )
+    pose_frame: str = option(
+        "",
+        "frame in which the camera's pose is known from /tf or the topic odometry ('odom'): the map is then metric and "
+        "begins as that frame; empty = poses by sight",
     )
     publish_tf: bool = option(
         True, "publish TF map_frame → camera_frame; turn off where another node owns the camera's pose"

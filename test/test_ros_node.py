@@ -8,18 +8,21 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from nav_msgs.msg import Path
+from geometry_msgs.msg import Point
+from nav_msgs.msg import Odometry, Path
 from oracle import HEIGHT, WIDTH, K, walk
 from rclpy.context import Context
 from ros_rig import LATCHED, SENSOR, Rig, SlowOracle, image_message
 from sab3r_ros.msg import MapStatus
-from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap
+from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap, SetScale
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.errors import ConfigError, MapFileError
 from sab3r_ros.mapping.map_file import load_map
+from sab3r_ros.ros.conversions import pose_of, time_of, transform_of
 
 
 def xyz(cloud: PointCloud2) -> np.ndarray:
@@ -302,3 +305,43 @@ def test_an_integer_is_taken_for_a_float():
         assert rig.node.config.silence_s == 3.0
         assert isinstance(rig.node.get_parameter("silence_s").value, float)
         assert "seconds" in rig.node.describe_parameter("silence_s").description
+
+
+def test_known_poses_from_odometry_and_tf_make_the_map_metric():
+    """A body carries the camera: odometry says where the body is, /tf_static where the camera sits on it."""
+    T_BC = np.eye(4)
+    T_BC[:3, 3] = [0.2, 0.0, 0.1]
+    with Rig(pose_frame="odom") as rig:
+        poses = walk(12, turn=0.4)
+        odometry = rig.peer.create_publisher(Odometry, "odometry", 50)
+        static = rig.peer.create_publisher(TFMessage, "/tf_static", LATCHED)
+        header = Header(frame_id="base", stamp=time_of(0.0))
+        static.publish(TFMessage(transforms=[transform_of(T_BC, header, "camera_optical")]))
+        rig.wait(lambda: odometry.get_subscription_count() and static.get_subscription_count())
+        for n, T_OC in enumerate(poses):
+            message = Odometry(
+                header=Header(frame_id="odom", stamp=time_of(100 + 0.1 * n)), child_frame_id="base"
+            )
+            message.pose.pose = pose_of(T_OC @ np.linalg.inv(T_BC))
+            odometry.publish(message)
+        rig.wait(lambda: rig.node.known_poses.at("camera_optical", 101.1) is not None)
+        rig.mapped()
+        assert rig.status.scale_known
+        tree = rig.node.known_poses
+        assert tree.at("camera_optical", 150.0) is None and tree.at("elsewhere", 100.0) is None
+        found = rig.node.mapper.trajectory()
+        truth = np.stack([poses[round((t - 100) / 0.1)] for t in found.stamps])
+        assert np.linalg.norm(found.T_WC[:, :3, 3] - truth[:, :3, 3], axis=1).max() < 0.05
+
+
+def test_a_known_distance_scales_the_map():
+    with Rig() as rig:
+        rig.mapped()
+        assert not rig.status.scale_known
+        before = np.ptp(rig.node.mapper.snapshot().points, axis=0)
+        refused, _ = rig.call(SetScale, "set_scale", metres=1.0)
+        assert not refused.success and "two points apart" in refused.message
+        done, _ = rig.call(SetScale, "set_scale", b=Point(x=1.0), metres=1.5)
+        assert done.success and "1.5000" in done.message
+        assert np.ptp(rig.node.mapper.snapshot().points, axis=0) == pytest.approx(1.5 * before, rel=0.05)
+        rig.wait(lambda: rig.status.scale_known)

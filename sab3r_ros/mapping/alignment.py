@@ -15,6 +15,8 @@ import numpy as np
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3, umeyama
 
+PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -40,8 +42,13 @@ class PairAlignment:
     depth_error: float
 
 
+def row_norm(X: np.ndarray) -> np.ndarray:
+    """(..., 3) → (...), not less than 1e-9. Three times as fast as NumPy's."""
+    return np.sqrt(np.maximum(np.einsum("...k,...k->...", X, X), 1e-18))
+
+
 def unit(X: np.ndarray) -> np.ndarray:
-    return X / np.maximum(np.linalg.norm(X, axis=-1, keepdims=True), 1e-9)
+    return X / row_norm(X)[..., None]
 
 
 def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) -> PairAlignment | None:
@@ -57,18 +64,29 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
     s, R, t = umeyama(edge.Xj[sets], edge.Xi[sets])
     # Score on some of the matches: both cameras see the other's point in the matched direction, at a plausible distance.
     some = rng.choice(m, min(m, config.scored_matches), replace=False)
-    Xi, Xj = edge.Xi[some], edge.Xj[some]
-    q = s[:, None, None] * (Xj @ R.transpose(0, 2, 1)) + t[:, None]
-    back = ((Xi - t[:, None]) @ R) / np.maximum(s, 1e-9)[:, None, None]
-    cos = np.minimum((unit(q) * unit(Xi)).sum(-1), (unit(back) * unit(Xj)).sum(-1))
-    ratio = np.abs(np.log(np.maximum(np.linalg.norm(q, axis=-1), 1e-9) / np.linalg.norm(Xi, axis=-1)))
+    Xi, Xj = edge.Xi[some].astype(np.float32), edge.Xj[some].astype(np.float32)
+    turn, shift, size = (
+        R.astype(np.float32),
+        t.astype(np.float32)[:, None],
+        s.astype(np.float32)[:, None, None],
+    )
+    there = size * (Xj @ turn.transpose(0, 2, 1)) + shift
+    back = (Xi - shift) @ turn  # but for its length
+    length = row_norm(there)
+    cos = np.minimum(
+        np.einsum("hmk,mk->hm", there, unit(Xi)) / length,
+        np.einsum("hmk,mk->hm", back, unit(Xj)) / row_norm(back),
+    )
+    ratio = np.abs(np.log(length / row_norm(Xi)))
     agree = (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
     scale_ok = np.abs(np.log(np.maximum(s, 1e-9))) < config.max_log_scale
     best = int(np.where(scale_ok, (agree * edge.weight[some]).sum(1), -1).argmax())
     start = Sim3(float(s[best]), R[best], t[best])
     if agree[best].sum() * m / len(some) < config.min_matches / 2:
         return None
-    poses = refine({edge.i: Sim3.identity(), edge.j: start}, [edge], {edge.i}, config)
+    part = slice(None, None, max(m // PAIR_MATCHES, 1))
+    thinned = Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.weight[part])
+    poses = refine({edge.i: Sim3.identity(), edge.j: start}, [thinned], {edge.i}, config)
     T_ij = poses[edge.j]
     good, ratio = agreement(T_ij, edge, config)
     if good.sum() < config.min_matches or good.mean() < config.min_inliers:
@@ -80,7 +98,7 @@ def agreement(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> tuple[np.ndarr
     """(M,) bool: matches whose points agree in both directions and in distance; (M,) log ratios of distance, absolute."""
     q, back = T_ij.apply(edge.Xj), T_ij.inverse().apply(edge.Xi)
     cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
-    ratio = np.abs(np.log(np.linalg.norm(q, axis=-1) / np.linalg.norm(edge.Xi, axis=-1)))
+    ratio = np.abs(np.log(row_norm(q) / row_norm(edge.Xi)))
     return (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio), ratio
 
 
@@ -137,10 +155,10 @@ def normal_equations(
                 continue
             p = poses[j].apply(Xj)
             q = poses[i].inverse().apply(p)  # j's point as camera i sees it
-            length = np.maximum(np.linalg.norm(q, axis=1), 1e-6)
+            length = row_norm(q)
             u = q / length[:, None]
             ray = (u - unit(Xi)) / config.ray_sigma_rad
-            depth = np.log(length / np.linalg.norm(Xi, axis=1)) / config.log_depth_sigma
+            depth = np.log(length / row_norm(Xi)) / config.log_depth_sigma
             square = (ray**2).sum(1) + depth**2
             kernel = 1 / (1 + square / config.robust_width**2) ** 2  # Geman-McClure
             cost += float((edge.weight * square / (1 + square / config.robust_width**2)).sum())

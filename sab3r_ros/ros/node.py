@@ -31,6 +31,7 @@ from sab3r_ros.ros.logging_bridge import forward_logging
 from sab3r_ros.ros.map_path import continue_map, keep_map
 from sab3r_ros.ros.outputs import Outputs
 from sab3r_ros.ros.params import declare_all
+from sab3r_ros.ros.poses import KnownPoses
 from sab3r_ros.ros.services import Services
 from sab3r_ros.ros.worker import Worker
 from sab3r_ros.types import Frame
@@ -72,6 +73,7 @@ class MapperNode(Node):
             self.model, configs[MapperConfig], configs[AlignmentConfig], configs[LoopConfig]
         )
         self.mapper = self.new_mapper()
+        self.mapping = threading.Lock()  # held by who changes the map
         self.outputs = Outputs(self, self.config)
         self.map_services = Services(self, self._make_locator(text, configs[LocateConfig]))
         self._info: CameraInfo | None = None
@@ -128,6 +130,7 @@ class MapperNode(Node):
             kind, topic, self._on_image, qos, callback_group=sensors, event_callbacks=events
         )
         self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos, callback_group=sensors)
+        self.known_poses = KnownPoses(self, config.pose_frame) if config.pose_frame else None
         self.intake = Intake(self, config, images.topic_name, f"sensor_msgs/msg/{kind.__name__}", qos)
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
@@ -152,7 +155,8 @@ class MapperNode(Node):
         try:
             frame = self._frame_of(msg)
             mapper = self.mapper
-            result = mapper.add_frame(frame)
+            with self.mapping:
+                result = mapper.add_frame(frame)
         except ImageError as error:
             self.intake.reject(str(error))
             return
@@ -180,15 +184,26 @@ class MapperNode(Node):
                 K = intrinsics_of(self._info, size)
             except ImageError as error:
                 self.intake.complain("camera_info", str(error))
-        return Frame(image, seconds(msg.header.stamp), K)
+        stamp, T_OC = seconds(msg.header.stamp), None
+        if self.known_poses is not None:
+            T_OC = self.known_poses.at(self._camera_frame, stamp)
+            if T_OC is None:
+                self.intake.complain(
+                    "pose",
+                    f"no pose of '{self._camera_frame}' in '{self.config.pose_frame}' at an image's stamp on /tf or "
+                    "odometry: mapping by sight alone",
+                )
+        return Frame(image, stamp, K, T_OC)
 
     def _flush(self) -> None:
         """In the worker's thread, when no image has come for a while: keyframes that wait for a full window are mapped."""
-        if self.mapper.flush():
+        with self.mapping:
+            update = self.mapper.flush()
+        if update:
             self._map_changed()
 
     def _map_changed(self) -> None:
-        self.outputs.publish_pose(self.mapper, self._camera_frame)
+        self.outputs.publish_pose(self.mapper, self._camera_frame, self.known_poses)
         self.map_services.map_changed(self.mapper)
 
     def _publish_map(self) -> None:

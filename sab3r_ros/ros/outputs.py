@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from nav_msgs.msg import Path
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -14,6 +15,7 @@ from sab3r_ros.config import NodeConfig
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.ros import conversions
+from sab3r_ros.ros.poses import KnownPoses
 from sab3r_ros.types import LocateAnswer, MapSnapshot, TrackingState
 
 LATCHED = QoSProfile(
@@ -47,12 +49,18 @@ class Outputs:
         stamp = conversions.time_of(pose[0]) if pose else self.node.get_clock().now().to_msg()
         return Header(frame_id=self.config.map_frame, stamp=stamp)
 
-    def publish_pose(self, mapper: IncrementalMapper, camera_frame: str) -> None:
-        """TF from the map to the camera at the newest keyframe."""
+    def publish_pose(self, mapper: IncrementalMapper, camera_frame: str, known: KnownPoses | None) -> None:
+        """TF at the newest keyframe: from the map to the camera, or to the frame in which its pose is known (REP-105)."""
         pose = mapper.current_pose()
-        if pose is not None and self.config.publish_tf:
-            transform = conversions.transform_of(pose[1], self.header(mapper), camera_frame)
-            self.tf.publish(TFMessage(transforms=[transform]))
+        if pose is None or not self.config.publish_tf:
+            return
+        (stamp, T), child = pose, camera_frame
+        if known is not None:  # the camera has a parent there already
+            T_OC = known.at(camera_frame, stamp)
+            if T_OC is None:
+                return
+            T, child = T @ np.linalg.inv(T_OC), known.frame
+        self.tf.publish(TFMessage(transforms=[conversions.transform_of(T, self.header(mapper), child)]))
 
     def publish_map(self, mapper: IncrementalMapper) -> None:
         """Map cloud and trajectory, each if it has changed since it was last shown and somebody listens."""

@@ -1,4 +1,4 @@
-"""The services: locate, save_map, load_map, reset_map. None of them waits for the network."""
+"""The services: locate, save_map, load_map, reset_map, set_scale. None but the last waits for the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.ros import conversions
 from sab3r_ros.ros.questions import Questions
-from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap
+from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap, SetScale
 from sab3r_ros.types import LocateAnswer, MapSnapshot
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Services:
         node.create_service(SaveMap, "save_map", self.on_save, callback_group=files)
         node.create_service(LoadMap, "load_map", self.on_load, callback_group=files)
         node.create_service(ResetMap, "reset_map", self.on_reset, callback_group=files)
+        node.create_service(SetScale, "set_scale", self.on_set_scale, callback_group=files)
 
     def map_changed(self, mapper: IncrementalMapper) -> None:
         """In the worker's thread, after a window: while people ask, what queries share is computed before the next comes."""
@@ -97,6 +98,20 @@ class Services:
         )
         self.log.info(response.message)
         return response
+
+    def on_set_scale(self, request: SetScale.Request, response: SetScale.Response) -> SetScale.Response:
+        """Waits for the window in hand, which would be at another scale."""
+        a, b = ((p.x, p.y, p.z) for p in (request.a, request.b))
+
+        def scale() -> str:
+            distance = math.dist(a, b)
+            factor = request.metres / distance if distance > 0 else math.inf
+            with self.node.mapping:
+                self.node.mapper.rescale(factor)
+            return self._said(f"all lengths of the map are multiplied by {factor:.4f}")
+
+        done, problem = self._guarded(scale)
+        return self._answered(response, done, problem)
 
     def save(self, path: str) -> str:
         """Write the map as it is now, without the window in hand. Raises MapFileError."""
