@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -88,19 +87,6 @@ class Piece:
     @property
     def procedural(self) -> bool:
         return self.id.startswith("procedural/")
-
-    @cached_property
-    def areas(self) -> np.ndarray:
-        """Area of each material, (M,)."""
-        a, b, c = (self.vertices[self.triangles[:, k]] for k in range(3))
-        area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        return np.bincount(self.material, area, len(self.colors))
-
-    @cached_property
-    def texture_means(self) -> np.ndarray:
-        """What each material's texture multiplies its colour by on average, (M, 3); ones without a texture."""
-        means = [np.array(cv2.mean(t)[:3]) / 255 for t in self.textures]
-        return np.array([means[t] if t >= 0 else np.ones(3) for t in self.texture])
 
 
 def nyu40_class(name: str) -> str:

@@ -115,10 +115,10 @@ class Scene:
         """A piece at position (3,) of its lowest centre, turned by yaw about z; some library pieces in another colour."""
         c, s = np.cos(yaw), np.sin(yaw)
         V = piece.vertices @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + position
-        area = piece.areas
+        area = material_areas(piece)
         main = int(area.argmax())
         colors = piece.colors if piece.procedural else recoloured(piece, main, rng)
-        looks = colors * piece.texture_means
+        looks = colors * texture_means(piece)
         dominant = (
             looks[main]
             if area[main] > 0.5 * area.sum()
@@ -134,6 +134,19 @@ class Scene:
             "piece": piece.id,
         }
         self._append(V, piece.triangles, piece.uv, colors[piece.material], texture, label)
+
+
+def material_areas(piece: Piece) -> np.ndarray:
+    """Area of each material, (M,)."""
+    a, b, c = (piece.vertices[piece.triangles[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    return np.bincount(piece.material, area, len(piece.colors))
+
+
+def texture_means(piece: Piece) -> np.ndarray:
+    """What each material's texture multiplies its colour by on average, (M, 3); ones without a texture."""
+    means = [np.array(cv2.mean(t)[:3]) / 255 for t in piece.textures]
+    return np.array([means[t] if t >= 0 else np.ones(3) for t in piece.texture])
 
 
 def recoloured(piece: Piece, main: int, rng: Rng) -> np.ndarray:
