@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from sab3r_ros.geometry.camera import project
 from sab3r_ros.geometry.sim3 import Sim3
@@ -136,13 +137,11 @@ class SemanticMap:
         order = np.argsort(keys, kind="stable")
         keys, w = keys[order], confidence[order].astype(np.float32)
         starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-        keys, counts = keys[starts], np.diff(np.r_[starts, len(keys)])
-        weight = np.add.reduceat(w, starts)
-
-        def mean(values: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(values[order].astype(np.float32) * w[:, None], starts) / weight[:, None]
-
-        seen = (mean(points), mean(colors), mean(features), weight, counts)
+        ends, weight = np.r_[starts, len(keys)], np.add.reduceat(w, starts)
+        share = w / np.repeat(weight, np.diff(ends))
+        mean = csr_matrix((share, order, ends), (len(starts), len(order)))
+        seen = [mean @ np.asarray(values, np.float32) for values in (points, colors, features)]
+        keys, seen = keys[starts], (*seen, weight, np.diff(ends))
         return self._fuse(keys, *seen, np.full(len(keys), anchor, np.int32))
 
     def _fuse(
@@ -308,9 +307,10 @@ def looked_through(points: np.ndarray, K: np.ndarray, depth: np.ndarray, margin:
     """(N,) bool: which camera points (N, 3) lie nearer than a pixel's surface by more than `margin` of its depth."""
     h, w = depth.shape
     z = points[:, 2]
-    uv = np.rint(np.nan_to_num(project(points, K), nan=-1.0))
-    rows = np.flatnonzero((uv >= 0).all(1) & (uv[:, 0] < w) & (uv[:, 1] < h))
-    u, v = uv[rows].astype(np.int64).T
+    rows = np.flatnonzero((z > 0) & (z < depth.max()))
+    u, v = np.rint(project(points[rows], K)).T
+    inside = (u >= 0) & (u < w) & (v >= 0) & (v < h)
+    rows, u, v = rows[inside], u[inside].astype(np.int64), v[inside].astype(np.int64)
     out = np.zeros(len(points), bool)
     out[rows] = z[rows] < depth[v, u] * (1 - margin)
     return out
