@@ -59,7 +59,7 @@ def test_an_eye_above_the_camera_sees_what_the_camera_sees():
     R = eye_of(view.T_WC)
     assert np.allclose(R @ R.T, np.eye(3)) and R[2] @ view.T_WC[:3, 2] > 0.8 and R[2][2] < view.T_WC[2, 2]
     surface = true_surface([view])
-    pixels = framing(R, surface.points).pixels(surface.points)
+    pixels = framing(R, surface.points, (760, 560)).pixels(surface.points)
     assert ((pixels > 0) & (pixels < [760, 560])).all(1).mean() > 0.9
 
 

@@ -23,7 +23,7 @@ from small_rooms import box_room, box_views
 from sab3r_ros.cli import main
 from sab3r_ros.config import MapAndLocateConfig
 from sab3r_ros.errors import ConfigError
-from sab3r_ros.evaluation import scannet
+from sab3r_ros.evaluation import report, scannet
 from sab3r_ros.evaluation.labels import ASKED, NYU40, asked_index
 from sab3r_ros.evaluation.rgbd_folder import FolderFormat, folder_scene, read_format
 from sab3r_ros.evaluation.runner import Processes, run_scenes
@@ -229,8 +229,8 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(systems, whole, tmp_path)
 
 def test_results_of_another_configuration_and_torn_files_are_made_again(systems, whole, tmp_path):
     other = MapAndLocateConfig(**{**CONFIG.__dict__, "points_per_view": 300})
-    assert tables(run_scenes(scenes(), "", systems, other, tmp_path, Processes(0, 1))) != whole
-    (tmp_path / "box-1.json").write_text("{")
+    run_scenes(scenes()[:2], "", systems, other, tmp_path, Processes(0, 1))
+    (tmp_path / "box-2.json").write_text("{")
     assert tables(run_scenes(scenes(), "", systems, CONFIG, tmp_path, Processes(0, 1))) == whole
 
 
@@ -246,7 +246,9 @@ def bench_folders(tmp_path, count):
     ]  # fmt: skip
 
 
-def test_the_command_leaves_tables_results_and_a_report(tmp_path, capsys):
+def test_the_command_leaves_tables_results_and_a_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report, "PANEL", (76, 56))
+    monkeypatch.setattr(report, "CUT", (24, 24))
     options = bench_folders(tmp_path, 1)
     assert main(["bench", "map-and-locate", *options, "--out", str(tmp_path / "out")]) == 0
     said, table = capsys.readouterr().out, (tmp_path / "out" / "table.md").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 from sab3r_ros.evaluation.examples import Surface
 from sab3r_ros.viz.render import Parallel
 
-WIDTH, HEIGHT, CUT = 760, 560, 240  # pixels; CUT: edge of the picture of an object alone
+PANEL, CUT = (760, 560), (240, 240)  # (width, height), pixels: of a scene, and of an object alone
 THUMBNAIL = 200  # pixels wide
 SAMPLES = 2  # rays a pixel and side
 TILT_RAD = 0.45  # the eye stands above the reference camera and looks down by this much more
@@ -26,11 +26,11 @@ def eye_of(T_WC: np.ndarray) -> np.ndarray:
     return np.stack([right, c * down - s * away, c * away + s * down])
 
 
-def framing(R: np.ndarray, points: np.ndarray, width: int = WIDTH, height: int = HEIGHT) -> Parallel:
-    """Fits the picture around (N, 3) points, but for their strays. R: axes of the eye."""
+def framing(R: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> Parallel:
+    """Fits the picture around (N, 3) points, but for their strays. R: axes of the eye. size: width, height."""
     flat = points @ R.T
     low, high = np.percentile(flat, [1, 99], axis=0) if len(flat) else (np.zeros(3), np.zeros(3))
-    return Parallel.fitted(R, points[((flat >= low) & (flat <= high)).all(1)], width, height, margin=0.05)
+    return Parallel.fitted(R, points[((flat >= low) & (flat <= high)).all(1)], *size, margin=0.05)
 
 
 def draw(view: Parallel, surface: Surface, colors: np.ndarray) -> np.ndarray:

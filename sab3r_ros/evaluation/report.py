@@ -12,12 +12,13 @@ from jinja2 import Environment, PackageLoader
 
 from sab3r_ros.evaluation import groups, labels, map_and_locate
 from sab3r_ros.evaluation.data_sets import DataSet
-from sab3r_ros.evaluation.examples import Choice, choose, predicted_surface, true_surface, views_of
+from sab3r_ros.evaluation.examples import Choice, Surface, choose, predicted_surface, true_surface, views_of
 from sab3r_ros.evaluation.groups import SIZES
 from sab3r_ros.evaluation.outcome import BARS, Outcome, machine
 from sab3r_ros.evaluation.pictures import (
     CUT,
     GUESS,
+    PANEL,
     TRUTH,
     data_uri,
     draw,
@@ -31,11 +32,13 @@ from sab3r_ros.evaluation.pictures import (
 from sab3r_ros.evaluation.systems import BOUNDS, PUBLISHED, System
 from sab3r_ros.evaluation.table import QUALITY, Row, quality_cells, shown
 from sab3r_ros.evaluation.voc import VOC
+from sab3r_ros.viz.render import Parallel
 
 ONE_OR_TWO = (("SAB3R (CD)", "MASt3R + FeatUp MaskCLIP"), ("mini", "mini + DeepLab"))
 COLORS = ("#0b7a75", "#e08e0b", "#3d5a98", "#b5446e", "#6b8e23", "#7a5c99")  # of networks, in the rows' order
 BINS = 14
 MOST_CLASSES = 24  # of the bars, the commonest
+FEATURES = 2  # examples whose features are shown
 HEADLINE = ("mIoU", "Acc", "mComp", "mdComp")
 
 
@@ -75,7 +78,7 @@ def section(outcome: Outcome, data: DataSet, networks: list[System], shown_by: S
         "series": [(s.name, color) for s, color in zip(networks, COLORS * len(networks), strict=False)],
         "bars": class_bars([r for r in rows if r.name in {s.name for s in networks}] or rows, data.classes),
         "cameras": camera_histograms(results),
-        "examples": [example(outcome, data, c, shown_by) for c in choices],
+        "examples": [example(outcome, data, c, shown_by, n < FEATURES) for n, c in enumerate(choices)],
         "claims": one_or_two(outcome, data),
     }
 
@@ -153,13 +156,15 @@ def camera_histograms(results: list[dict]) -> list[dict[str, Any]]:
     return out
 
 
-def example(outcome: Outcome, data: DataSet, choice: Choice, system: System) -> dict[str, Any]:
+def example(
+    outcome: Outcome, data: DataSet, choice: Choice, system: System, with_features: bool
+) -> dict[str, Any]:
     """Truth and prediction with the object lit, and the object alone, from the same eye; and the prediction's features."""
     views = views_of(data, choice)
     truth, guess = true_surface(views), predicted_surface(views, data.classes, system, outcome.config)
     R = eye_of(views[0].T_WC)
-    eye = framing(R, truth.points[np.unique(truth.faces)])
-    near = framing(R, truth.points[truth.labels == choice.label], CUT, CUT)
+    eye = framing(R, truth.points[np.unique(truth.faces)], PANEL)
+    near = framing(R, truth.points[truth.labels == choice.label], CUT)
     return {
         "name": data.classes[choice.label],
         "scene": choice.scene,
@@ -174,14 +179,15 @@ def example(outcome: Outcome, data: DataSet, choice: Choice, system: System) -> 
             )
             for kind, surface, color in (("truth", truth, TRUTH), ("prediction", guess, GUESS))
         ],
-        "features": [
-            ("predicted points, the images' colours", data_uri(draw(eye, guess, guess.colors))),
-            (
-                "the same points, language features",
-                data_uri(draw(eye, guess, feature_colors(guess.features))),
-            ),
-        ],
+        "features": feature_panels(eye, guess) if with_features else [],
     }
+
+
+def feature_panels(eye: Parallel, guess: Surface) -> list[tuple[str, str]]:
+    return [
+        ("predicted points, the images' colours", data_uri(draw(eye, guess, guess.colors))),
+        ("the same points, language features", data_uri(draw(eye, guess, feature_colors(guess.features)))),
+    ]
 
 
 def one_or_two(outcome: Outcome, data: DataSet) -> list[dict[str, Any]]:
