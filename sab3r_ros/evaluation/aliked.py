@@ -124,7 +124,7 @@ class Aliked(nn.Module):
     @torch.inference_mode()
     def keypoints(self, image: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """(H, W, 3) uint8 RGB, sides multiples of 32 → (N, 2) integer pixels (u, v), (N, C) unit descriptors."""
-        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        x = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
         features, scores = self.maps(x)
         highest = F.max_pool2d(scores[None, None], 2 * NMS_RADIUS + 1, 1, NMS_RADIUS)[0, 0]
         peaks = torch.where((scores == highest) & (scores > LEAST_SCORE), scores, torch.zeros(()))

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from sab3r_ros.errors import ConfigError
+from sab3r_ros.rooms.attribute_pairs import attribute_room
 from sab3r_ros.rooms.flat import flat, twin_rooms
 from sab3r_ros.rooms.layout import SPLITS, furnished_room
 from sab3r_ros.rooms.lens import Lens
@@ -23,6 +24,7 @@ KINDS: dict[str, Callable[[int, str, Sequence[Piece]], tuple[Scene, Rng]]] = {
     "l-room": partial(furnished_room, l_shaped=True),
     "flat": flat,
     "twins": twin_rooms,
+    "pairs": attribute_room,
 }
 
 RULES = 2  # grows when the same seed gives another room or other pixels; 2: light at half resolution, interleaved rays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def furnished_room(
 ) -> tuple[Scene, Rng]:
     """A room and the random stream to go on with. library: furniture, of which `split`'s models are used; may be empty."""
     rng = np.random.default_rng(seed)
-    size = np.array([rng.uniform(2.8, 6.5), rng.uniform(2.8, 6.5), rng.uniform(2.35, 3.0)])
+    size = room_size(rng)
     if l_shaped:
         size[:2] = np.maximum(size[:2], L_SHAPED_LEAST_M)
     layout = Layout(Scene(size), rng, [p for p in library if in_split(p, split)])
@@ -38,8 +38,18 @@ def furnished_room(
     return layout.scene, rng
 
 
-def furnish(layout: Layout, gaps: Sequence[Gap] = (), l_shaped: bool = False) -> None:
-    """Build the room and fill it. gaps: doorways to keep free, in walls without windows."""
+def room_size(rng: Rng) -> np.ndarray:
+    """(3,) metres."""
+    return np.array([rng.uniform(2.8, 6.5), rng.uniform(2.8, 6.5), rng.uniform(2.35, 3.0)])
+
+
+def furnish(
+    layout: Layout,
+    gaps: Sequence[Gap] = (),
+    l_shaped: bool = False,
+    first: Callable[[Layout], None] | None = None,
+) -> None:
+    """Build the room and fill it. gaps: doorways to keep free, in walls without windows. first: places furniture of its own."""
     build_shell(layout.scene, layout.rng, gaps)
     if l_shaped:
         corner, hidden = cut_corner(layout.scene, layout.rng)
@@ -49,6 +59,8 @@ def furnish(layout: Layout, gaps: Sequence[Gap] = (), l_shaped: bool = False) ->
     for gap in gaps:
         keep_free(layout, gap)
     add_openings(layout, {gap.wall for gap in gaps})
+    if first is not None:
+        first(layout)
     add_rug(layout)
     for _ in range(int(layout.rng.integers(1, 4))):
         add_table_with_chairs(layout)

@@ -44,14 +44,14 @@ class Layout:
             (np.array([x - offset, share * y]), -np.pi / 2),
         )[wall]
 
-    def put(self, piece: Piece, xy: np.ndarray, yaw: float) -> bool:
+    def put(self, piece: Piece, xy: np.ndarray, yaw: float, keep_colors: bool = False) -> bool:
         """Stand a piece on the floor if it fits; remember it as an obstacle and, if it has a top, as a surface."""
         half = half_extent(piece, yaw)
         if (xy - half < 0).any() or (xy + half > self.scene.size[:2]).any():
             return False
         if any(t.overlaps(xy, half) for t in self.taken):
             return False
-        self.scene.add_piece(piece, np.array([*xy, 0.0]), yaw, self.rng)
+        self.scene.add_piece(piece, np.array([*xy, 0.0]), yaw, self.rng, keep_colors)
         footprint = Footprint(xy, half, float(piece.size[2]))
         self.taken.append(footprint)
         self.scene.obstacles.append(footprint)

@@ -111,13 +111,15 @@ class Scene:
         self.obstacles += [Footprint(o.center + offset[:2], o.half, o.height) for o in other.obstacles]
         self.focus += [(center + offset, size) for center, size in other.focus]
 
-    def add_piece(self, piece: Piece, position: np.ndarray, yaw: float, rng: Rng) -> None:
+    def add_piece(
+        self, piece: Piece, position: np.ndarray, yaw: float, rng: Rng, keep_colors: bool = False
+    ) -> None:
         """A piece at position (3,) of its lowest centre, turned by yaw about z; some library pieces in another colour."""
         c, s = np.cos(yaw), np.sin(yaw)
         V = piece.vertices @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + position
         area = material_areas(piece)
         main = int(area.argmax())
-        colors = piece.colors if piece.procedural else recoloured(piece, main, rng)
+        colors = piece.colors if piece.procedural or keep_colors else recoloured(piece, main, rng)
         looks = colors * texture_means(piece)
         dominant = (
             looks[main]
