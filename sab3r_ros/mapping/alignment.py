@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +28,14 @@ class Edge:
     Xi: np.ndarray
     Xj: np.ndarray
     weight: np.ndarray
+
+    @cached_property
+    def directed(self) -> tuple[tuple[int, int, np.ndarray, np.ndarray, np.ndarray], ...]:
+        """Both ways to look at it: who looks, at whose points, where it sees them (rays, log distances), the points."""
+        return tuple(
+            (i, j, unit(Xi), np.log(row_norm(Xi)), Xj)
+            for i, j, Xi, Xj in ((self.i, self.j, self.Xi, self.Xj), (self.j, self.i, self.Xj, self.Xi))
+        )
 
 
 @dataclass(frozen=True)
@@ -150,33 +159,37 @@ def normal_equations(
     n = 7 * len(column)
     A, b, cost = np.zeros((n, n)), np.zeros(n), 0.0
     for edge in edges:
-        for i, j, Xi, Xj in ((edge.i, edge.j, edge.Xi, edge.Xj), (edge.j, edge.i, edge.Xj, edge.Xi)):
+        for i, j, rays, log_distance, Xj in edge.directed:
             if i not in column and j not in column:
                 continue
             p = poses[j].apply(Xj)
-            q = poses[i].inverse().apply(p)  # j's point as camera i sees it
-            length = row_norm(q)
-            u = q / length[:, None]
-            ray = (u - unit(Xi)) / config.ray_sigma_rad
-            depth = np.log(length / row_norm(Xi)) / config.log_depth_sigma
+            to_p = p - poses[i].t
+            length = row_norm(to_p)
+            u = to_p / length[:, None]  # where camera i sees j's point, in world axes
+            ray = (u - rays @ poses[i].R.T) / config.ray_sigma_rad
+            depth = (np.log(length / poses[i].s) - log_distance) / config.log_depth_sigma
             square = (ray**2).sum(1) + depth**2
-            kernel = 1 / (1 + square / config.robust_width**2) ** 2  # Geman-McClure
-            cost += float((edge.weight * square / (1 + square / config.robust_width**2)).sum())
-            # dq/dδ_j = R_iᵀ/s_i · [−[p]×, I, p], dq/dδ_i = −dq/dδ_j
-            P = np.zeros((len(p), 3, 7))
-            P[:, 0, 1], P[:, 0, 2] = p[:, 2], -p[:, 1]
-            P[:, 1, 0], P[:, 1, 2] = -p[:, 2], p[:, 0]
-            P[:, 2, 0], P[:, 2, 1] = p[:, 1], -p[:, 0]
-            P[:, [0, 1, 2], [3, 4, 5]] = 1
-            P[:, :, 6] = p
-            dq = (poses[i].R.T / poses[i].s) @ P
-            radial = np.einsum("mk,mkd->md", u, dq)
-            J_ray = (dq - u[:, :, None] * radial[:, None]) / (length[:, None, None] * config.ray_sigma_rad)
-            J = np.concatenate([J_ray, (radial / length[:, None] / config.log_depth_sigma)[:, None]], 1)
-            r = np.concatenate([ray, depth[:, None]], 1)
-            w = edge.weight * kernel
-            flat, weighted = J.reshape(-1, 7), (J * w[:, None, None]).reshape(-1, 7)
-            H, g = weighted.T @ flat, weighted.T @ r.ravel()
+            kernel = 1 / (1 + square / config.robust_width**2)  # Geman-McClure's, its square root
+            cost += float((edge.weight * square * kernel).sum())
+            w = edge.weight * kernel**2
+            # dp/dδ_j = D = [−[p]×, I, p] and dp/dδ_i = −D; a residual across u is α dp, one along it β dp.
+            alpha, beta = 1 / (length * config.ray_sigma_rad), 1 / (length * config.log_depth_sigma)
+            J = np.zeros((len(p), 3, 7))
+            J[:, 0, 1], J[:, 0, 2] = p[:, 2], -p[:, 1]
+            J[:, 1, 0], J[:, 1, 2] = -p[:, 2], p[:, 0]
+            J[:, 2, 0], J[:, 2, 1] = p[:, 1], -p[:, 0]
+            J[:, [0, 1, 2], [3, 4, 5]] = 1
+            J[:, :, 6] = p
+            along = np.concatenate([np.cross(p, u), u, (p * u).sum(1)[:, None]], 1)
+            root = np.sqrt(w)
+            J = (
+                J * (alpha * root)[:, None, None]
+                + (u * ((beta - alpha) * root)[:, None])[:, :, None] * along[:, None]
+            )
+            H = J.reshape(-1, 7).T @ J.reshape(-1, 7)
+            across = ray - u * (ray * u).sum(1)[:, None]
+            pull = (across * alpha[:, None] + u * (depth * beta)[:, None]) * w[:, None]
+            g = np.concatenate([np.cross(p, pull).sum(0), pull.sum(0), [(p * pull).sum()]])
             for k, sign in ((j, 1.0), (i, -1.0)):
                 if k in column:
                     c = column[k]
