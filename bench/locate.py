@@ -1,9 +1,9 @@
 """Does locating return the right thing, an honest score, in milliseconds? A table on rooms with truth.
 
-    python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --out build/bench/locate
+    python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --full --out build/bench/locate
 
-Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Thresholds of peers' rules are chosen on the
-validation rooms, as this package's curve is (--calibrate prints it).
+Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Peers' thresholds are chosen on the validation rooms. After a
+change of the checkpoint, --calibrate fits the score to it, on the validation rooms, too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from locate_calibrate import candidates_of, draw_reliability, fitted, named, write_defaults
 from locate_judge import Tally, absent, ask_colors, ask_room, ask_synonyms, plain, present
 from locate_maps import RoomMap, caption_map, full_map, predicted_map
 from locate_rules import PEERS, peer
@@ -30,49 +31,78 @@ from sab3r_ros.training.shards import Shard, Vocabulary
 THRESHOLDS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
 
+GOALS = {  # beginning of a row's name → its goal
+    "mapped from images": "P ≥ 0.60, R ≥ 0.60",
+    "truth geometry, caption vectors": "P ≥ 0.95, R ≥ 0.95",
+    "centroid error": "≤ 0.15 m",
+    "synonyms": "≥ 0.85",
+    "right colour": "≥ 0.80",
+    "absent": "≥ 0.90",
+    "calibration error": "≤ 0.08",
+    "latency at 1,0": "p50 ≤ 15 ms, p99 ≤ 50 ms",
+    "latency at 5,0": "p99 ≤ 200 ms",
+    "memory": "≤ 100 B",
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rooms", type=Path, required=True, help="test rooms")
-    parser.add_argument("--validation", type=Path, help="rooms on which peers' thresholds are chosen")
+    parser.add_argument("--validation", type=Path, help="rooms for peers' thresholds and for --calibrate")
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--limit", type=int, default=16, help="most rooms")
+    parser.add_argument("--limit", type=int, default=40, help="most rooms of each kind")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
-    parser.add_argument("--out", type=Path, help="writes OUT.md and OUT.json")
+    parser.add_argument("--out", type=Path, help="writes OUT.md, OUT.json and the reliability curve OUT.svg")
     parser.add_argument(
-        "--calibrate", action="store_true", help="fit the score's curve on these rooms, no table"
+        "--calibrate",
+        action="store_true",
+        help="first fit the score on the validation rooms, and write it into sab3r_ros/config.py",
     )
     parser.add_argument("--full", action="store_true", help="also the mapper's own maps")
     parser.add_argument(
-        "--voxels", type=int, nargs="*", default=[1_000_000], help="map sizes for the latency"
+        "--voxels",
+        type=int,
+        nargs="*",
+        default=[1_000_000],
+        help="map sizes for the latency; none: no latency",
     )
     args = parser.parse_args()
+    if args.calibrate and not args.validation:
+        parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
     text, model = load_text_encoder("minilm-l6-v2"), load_model(args.model, "cpu")
+
+    def predicted_maps(folder: Path) -> list[RoomMap]:
+        return rooms_of(folder, args, lambda s, a, b: predicted_map(s, a, b, model))
+
+    config, validation = LocateConfig(), predicted_maps(args.validation) if args.validation else []
     if args.calibrate:
-        sys.stdout.write(
-            calibrated(rooms_of(args.rooms, args, lambda s, a, b: predicted_map(s, a, b, model)), text)
-        )
-        return
+        values = named(fitted(candidates_of(validation, everything(validation), text)))
+        config = replace(config, **values)
+        sys.stdout.write(f"{write_defaults(values)}: {values}\n")
     exact = rooms_of(args.rooms, args, lambda s, a, b: caption_map(s, a, b, text))
-    predicted = rooms_of(args.rooms, args, lambda s, a, b: predicted_map(s, a, b, model))
-    rows = quality("truth geometry, caption vectors", exact, text, {})
-    rows |= quality("truth geometry, model's features", predicted, text, {})
-    rows |= language(predicted, text)
+    rows, _ = quality("truth geometry, caption vectors", exact, text, config)
+    predicted = predicted_maps(args.rooms)
+    more, tally = quality("truth geometry, model's features", predicted, text, config)
+    rows |= more | language(predicted, text, config)
     if args.full:
         full = rooms_of(args.rooms, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
-        rows |= quality("mapped from images", full, text, {})
-    if args.validation:
-        validation = rooms_of(args.validation, args, lambda s, a, b: predicted_map(s, a, b, model))
-        for name, kind in PEERS.items():
-            threshold = best_threshold(kind, validation, text)
-            tally = tally_of(
-                predicted, text, lambda m, k=kind, t=threshold: peer(k, m.basis, text, t, asked(m, text))
-            )
-            rows |= summary(f"{name}, threshold {threshold:g}", tally)
+        rows |= quality("mapped from images", full, text, config)[0]
+    for name, kind in PEERS.items() if validation else ():
+        threshold = best_threshold(kind, validation, text)
+        theirs = tally_of(
+            predicted, text, lambda m, k=kind, t=threshold: peer(k, m.basis, text, t, asked(m, text))
+        )
+        rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
     for voxels in args.voxels:
         rows |= latency(predicted, text, voxels)
-    write(rows, args, model.identity)
+    write(rows, args, model.identity, config)
+    if args.out:
+        tallies = {"test rooms": tally}
+        if validation:
+            tallies["validation rooms"] = quality("", validation, text, config)[1]
+        draw_reliability(args.out.with_suffix(".svg"), tallies)
 
 
 def rooms_of(folder: Path, args: argparse.Namespace, build) -> list[RoomMap]:
@@ -103,26 +133,31 @@ def tally_of(rooms: list[RoomMap], text: TextEncoder, locator_of) -> Tally:
 
 
 def summary(name: str, tally: Tally) -> dict[str, str]:
-    """A rule's figures in one row."""
+    """A rule's figures."""
     counts = f"{tally.hits} found, {tally.wrong} wrong, {tally.missed} missed"
-    figures = f"P {tally.precision:.2f}, R {tally.recall:.2f}, F1 {tally.f1:.2f}"
-    return {name: f"{figures}; absent refused {tally.refused:.2f} of {tally.absent} ({counts})"}
+    return {
+        name: f"P {tally.precision:.2f}, R {tally.recall:.2f}, F1 {tally.f1:.2f} ({counts})",
+        f"{name}: absent refused": f"{tally.refused:.2f} of {tally.absent}",
+    }
 
 
-def quality(name: str, rooms: list[RoomMap], text: TextEncoder, rows: dict[str, str]) -> dict[str, str]:
-    tally = tally_of(rooms, text, lambda m: Locator(m.basis, text))
-    rows |= summary(name, tally)
+def quality(
+    name: str, rooms: list[RoomMap], text: TextEncoder, config: LocateConfig
+) -> tuple[dict[str, str], Tally]:
+    tally = tally_of(rooms, text, lambda m: Locator(m.basis, text, config))
     offset = np.median(tally.offsets_m) if tally.offsets_m else float("nan")
-    rows[f"{name}: centroid error, median"] = f"{offset:.2f} m"
-    rows[f"{name}: calibration error (ECE)"] = f"{tally.ece:.2f} over {len(tally.scores)} objects"
-    return rows
+    rows = summary(name, tally) | {
+        f"{name}: centroid error, median": f"{offset:.2f} m of {len(tally.offsets_m)}",
+        f"{name}: calibration error (ECE)": f"{tally.ece:.3f} over {len(tally.scores)} objects",
+    }
+    return rows, tally
 
 
-def language(rooms: list[RoomMap], text: TextEncoder) -> dict[str, str]:
+def language(rooms: list[RoomMap], text: TextEncoder, config: LocateConfig) -> dict[str, str]:
     """Synonyms and colours."""
     by_name, by_synonym, colors = Tally(), Tally(), []
     for room in rooms:
-        locator = Locator(room.basis, text)
+        locator = Locator(room.basis, text, config)
 
         def ask(query, room=room, locator=locator):
             return locator.locate(room.snapshot, query)
@@ -130,9 +165,10 @@ def language(rooms: list[RoomMap], text: TextEncoder) -> dict[str, str]:
         ask_synonyms(room, ask, text, by_name, by_synonym)
         colors += ask_colors(room, ask)
     kept = by_synonym.f1 / by_name.f1 if by_name.f1 else float("nan")
+    things = by_name.hits + by_name.missed
     right = f"{np.mean(colors):.2f} of {len(colors)}" if colors else "none there"
     return {
-        "synonyms instead of names: F1 kept": f"{kept:.2f} ({by_name.f1:.2f} → {by_synonym.f1:.2f})",
+        "synonyms instead of names: F1 kept": f"{kept:.2f} ({by_name.f1:.2f} → {by_synonym.f1:.2f}, {things} things)",
         "right colour first, where a room has several": right,
     }
 
@@ -145,35 +181,6 @@ def best_threshold(kind, rooms: list[RoomMap], text: TextEncoder) -> float:
         return tally.f1 + 0.5 * tally.refused
 
     return max(THRESHOLDS, key=merit)
-
-
-def calibrated(rooms: list[RoomMap], text: TextEncoder) -> str:
-    """Logistic fit of "this object is right" on the logit of its share; scores from a low threshold on."""
-    config = LocateConfig()
-    tally, names = Tally(), everything(rooms)
-    for room in rooms:
-        locator = Locator(room.basis, text)
-
-        def ask(query, room=room, locator=locator):
-            return locator.locate(room.snapshot, query, min_score=0.1)
-
-        ask_room(room, ask, names, text, tally)
-    s = np.clip(np.array(tally.scores), 1e-6, 1 - 1e-6)
-    logit = (np.log(s) - np.log1p(-s) - config.score_offset) / config.score_slope
-    X, y, w = np.stack([logit, np.ones_like(logit)], 1), np.array(tally.right, float), np.zeros(2)
-    for _ in range(50):  # Newton's method
-        p = 1 / (1 + np.exp(-X @ w))
-        hessian = X.T @ (X * (p * (1 - p))[:, None]) + 1e-3 * np.eye(2)
-        w += np.linalg.solve(hessian, X.T @ (y - p) - 1e-3 * w)
-    lines = [f"score_slope {w[0]:.2f}, score_offset {w[1]:.2f} from {len(y)} objects, {y.mean():.2f} right"]
-    p = 1 / (1 + np.exp(-X @ w))
-    for low in np.arange(0, 1, 0.2):
-        here = (p >= low) & (p < low + 0.2)
-        if here.any():
-            lines.append(
-                f"scores {low:.1f}–{low + 0.2:.1f}: {here.sum()} objects, mean {p[here].mean():.2f}, right {y[here].mean():.2f}"
-            )
-    return "\n".join(lines) + "\n"
 
 
 def latency(rooms: list[RoomMap], text: TextEncoder, voxels: int) -> dict[str, str]:
@@ -214,24 +221,28 @@ def latency(rooms: list[RoomMap], text: TextEncoder, voxels: int) -> dict[str, s
     }
 
 
-def write(rows: dict[str, str], args: argparse.Namespace, identity: str) -> None:
+def goal(name: str) -> str:
+    """The goal of a row; the goals of parts of a figure are of the network's maps, not of the ideal ones."""
+    figure = name.rsplit(": ", 1)[-1] if ": " in name and not name.startswith("synonyms") else name
+    if name.startswith(("peer", "truth geometry, caption vectors: ")):
+        return ""
+    return next((value for start, value in GOALS.items() if figure.startswith(start)), "")
+
+
+def write(rows: dict[str, str], args: argparse.Namespace, identity: str, config: LocateConfig) -> None:
     """The table on the screen and, if asked for, beside its configuration in files."""
     lines = [
-        "| figure | value |",
-        "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in rows.items()),
+        "| figure | goal | value |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {goal(name)} | {value} |" for name, value in rows.items()),
     ]
-    note = f"\nmodel {identity}, rooms {args.rooms} (first {args.limit}), {asdict(LocateConfig())}\n"
+    command = "python " + " ".join(sys.argv)
+    note = f"\n`{command}`: model {identity}, first {args.limit} rooms, {asdict(config)}\n"
     sys.stdout.write("\n".join(lines) + "\n" + note)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.with_suffix(".md").write_text("\n".join(lines) + "\n" + note)
-        content = {
-            "figures": rows,
-            "model": identity,
-            "rooms": str(args.rooms),
-            "config": asdict(LocateConfig()),
-        }
+        content = {"figures": rows, "model": identity, "command": command, "config": asdict(config)}
         args.out.with_suffix(".json").write_text(json.dumps(content, indent=2))
 
 

@@ -142,17 +142,22 @@ def absent(room: RoomMap, everything: list[str], text: TextEncoder) -> list[str]
     return [phrases[k] for k in order[:8]]
 
 
+def alike(room: RoomMap, name: str, things: list[Thing], text: TextEncoder) -> np.ndarray:
+    """(N,) voxels of other things that the name may fit, too: finding them is neither right nor wrong."""
+    vector = text.encode([name])[0]
+    classes = {t.nyu40 for t in things} - {"otherprop"}
+    unsure = np.zeros(len(room.snapshot.points), bool)
+    for t in room.things:
+        if t not in things and (t.nyu40 in classes or text.encode([t.name])[0] @ vector > SAME):
+            unsure[t.rows] = True
+    return unsure
+
+
 def judge(
     room: RoomMap, name: str, answer: LocateAnswer, things: list[Thing], text: TextEncoder, tally: Tally
 ) -> None:
     """Match an answer's objects, best first, with the things of that name."""
-    vector = text.encode([name])[0]
-    classes = {t.nyu40 for t in things} - {"otherprop"}
-    others = [t for t in room.things if t not in things]
-    similar = [t.rows for t in others if t.nyu40 in classes or text.encode([t.name])[0] @ vector > SAME]
-    unsure = np.zeros(len(room.snapshot.points), bool)
-    for rows in similar:
-        unsure[rows] = True
+    unsure = alike(room, name, things, text)
     free = list(things)
     for found in answer.objects:
         overlaps = [iou(found.indices, t.rows) for t in free]

@@ -1,4 +1,4 @@
-"""Peers' scoring rules, in readable versions, behind the same voxels → objects step: only the rule differs."""
+"""Peers' scoring rules, in readable versions. A voxel counts from a threshold on; connected voxels are an object."""
 
 from __future__ import annotations
 
@@ -7,72 +7,69 @@ from dataclasses import replace
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
-from sab3r_ros.querying.locate import Locator
-from sab3r_ros.querying.score import PhraseSet, Scorer
+from sab3r_ros.querying.locate import Locator, Search
+from sab3r_ros.querying.objects import top_mean, without_crumbs
+from sab3r_ros.querying.score import PhraseSet
+from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.querying.vocabulary import CANONICAL
 from sab3r_ros.types import MapSnapshot
 
-
-class PlainRule(Scorer):
-    """Cosine, as it is. A voxel counts from the threshold on; the score is the cosine."""
-
-    def prepare(self, snapshot: MapSnapshot, before=None):
-        return SameFeatures(snapshot)
-
-    def likely(self, prepared: SameFeatures, phrases: PhraseSet, least: float):
-        share = self.share(prepared.snapshot.features_of(np.arange(len(prepared.snapshot))), phrases)
-        rows = np.flatnonzero(share >= least)
-        return rows, share[rows], share
-
-    def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        return self.cosines(features, phrases.directions[:, :1])[:, 0].clip(0, 1)
-
-    def score(self, share):
-        return share
-
-    def share_of(self, score: float) -> float:
-        return score
+JOIN_M = 0.1  # voxels in touching cells of this edge belong together
 
 
-class SameFeatures:
-    """These rules prepare nothing."""
-
-    def __init__(self, snapshot: MapSnapshot) -> None:
-        self.snapshot = snapshot
-
-
-class QuerySoftmax(PlainRule):
-    """RayFronts: softmax of 100 · cosine over the queries that are asked in the room."""
+class PlainCosine(Locator):
+    """The cosine, as it is."""
 
     asked: tuple[str, ...] = ()
 
-    def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        others = [q for q in self.asked if q != phrases.names[0]]
-        directions = np.concatenate([phrases.directions[:, :1], self.basis.T @ self.text.encode(others).T], 1)
-        logits = 100 * self.cosines(features, directions)
+    def likeness(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        """(N, D) → (N,) 0..1."""
+        return self.scorer.cosines(features, phrases.directions[:, :1])[:, 0].clip(0, 1)
+
+    def directions(self, words: list[str]) -> np.ndarray:
+        return self.scorer.basis.T @ self.scorer.text.encode(words).T
+
+    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
+        likeness = self.likeness(snapshot.features_of(np.arange(len(snapshot))), phrases)
+        rows = np.flatnonzero(likeness >= threshold)
+        points, c = snapshot.points_of(rows), self.config
+        piece = separate(points, JOIN_M, max(c.split_m, 2 * snapshot.voxel_size_m))
+        parts = [np.flatnonzero(piece == p) for p in np.unique(piece)]
+        parts = without_crumbs(parts, points, c.min_voxels, c.min_part, c.crumb_reach_m)
+        objects = []
+        for part in parts:
+            values = likeness[rows[part]]
+            score = top_mean(values, np.ones(len(values)), c.top_share)
+            objects.append(self._object(snapshot, label, score, rows[part], values))
+        return Search(phrases, likeness, sorted(objects, key=lambda o: -o.score))
+
+
+class QuerySoftmax(PlainCosine):
+    """RayFronts: softmax of 100 · cosine over the queries that are asked in the room."""
+
+    def likeness(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        others = self.directions([q for q in self.asked if q != phrases.names[0]])
+        logits = 100 * self.scorer.cosines(features, np.concatenate([phrases.directions[:, :1], others], 1))
         return 1 / np.exp(np.minimum(logits - logits[:, :1], 80)).sum(1)
 
 
-class LerfRelevancy(PlainRule):
+class LerfRelevancy(PlainCosine):
     """LERF: the least softmax of 10 · cosine against each canonical phrase."""
 
-    def share(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        directions = self.basis.T @ self.text.encode(list(CANONICAL)).T
-        logits = 10 * self.cosines(features, np.concatenate([phrases.directions[:, :1], directions], 1))
+    def likeness(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        words = np.concatenate([phrases.directions[:, :1], self.directions(list(CANONICAL))], 1)
+        logits = 10 * self.scorer.cosines(features, words)
         return (1 / (1 + np.exp(logits[:, 1:] - logits[:, :1]))).min(1)
 
 
-PEERS = {"cosine": PlainRule, "query-set softmax": QuerySoftmax, "LERF relevancy": LerfRelevancy}
+PEERS = {"cosine": PlainCosine, "query-set softmax": QuerySoftmax, "LERF relevancy": LerfRelevancy}
 
 
 def peer(
-    kind: type[PlainRule], basis: np.ndarray, text: TextEncoder, threshold: float, asked: tuple[str, ...]
+    kind: type[PlainCosine], basis: np.ndarray, text: TextEncoder, threshold: float, asked: tuple[str, ...]
 ) -> Locator:
     """A locator with a peer's rule and a threshold chosen for it on the validation rooms."""
-    config = replace(LocateConfig(), min_score=threshold, voxel_share=1.0)
-    locator = Locator(basis, text, config)
-    locator.scorer = kind(basis, text, config)
-    if isinstance(locator.scorer, QuerySoftmax):
-        locator.scorer.asked = asked
+    locator = kind(basis, text, replace(LocateConfig(), min_score=threshold))
+    locator.asked = asked
     return locator

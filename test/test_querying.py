@@ -18,6 +18,7 @@ from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.querying import prepared
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.objects import connected_pieces, point_on, top_mean, upright_box, without_crumbs
+from sab3r_ros.querying.regions import Region
 from sab3r_ros.querying.score import Scorer
 from sab3r_ros.types import MapSnapshot, Trajectory
 
@@ -132,12 +133,22 @@ def test_only_what_changed_is_prepared_again(monkeypatch):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
 
 
-def test_score_and_share_are_inverse_and_increase():
-    scorer = Scorer(EYE, ToyText(), LocateConfig(score_slope=1.7, score_offset=2.0))
-    shares = np.array([0.01, 0.2, 0.5, 0.9])
-    scores = scorer.score(shares)
-    assert (np.diff(scores) > 0).all() and scores[2] == pytest.approx(1 / (1 + np.exp(-2.0)))
-    np.testing.assert_allclose([scorer.share_of(s) for s in scores], shares, rtol=1e-6)
+def test_a_score_grows_with_strength_and_falls_where_much_of_the_map_fits():
+    config = LocateConfig(
+        score_offset=0.5,
+        score_strength=2,
+        score_fade=0,
+        score_lead=1,
+        score_common=-1,
+        score_size=0,
+        score_fill=0,
+    )
+    scorer = Scorer(EYE, ToyText(), config)
+    regions = [Region(np.arange(3), strength, 0.0, 1, 1.0) for strength in (1.0, 0.0)]
+    logits = np.array([0.5 + 2 - 1, 0.5 + 0 - 1 - 1])  # offset + 2 strength + lead − common
+    np.testing.assert_allclose(scorer.score(regions, 1.0), 1 / (1 + np.exp(-logits)))
+    assert (scorer.score(regions, 0.0) > scorer.score(regions, 1.0)).all()
+    assert len(scorer.score([], 0.0)) == 0
 
 
 def test_a_voxel_without_a_feature_is_unlikely_to_be_anything():
@@ -169,7 +180,7 @@ def test_an_absent_thing_names_the_nearest_miss(room, locator):
     assert (
         "no 'mug' found" in answer.message
         and "Nearest" in answer.message
-        and "under the 0.30" in answer.message
+        and "that is needed" in answer.message
     )
 
 

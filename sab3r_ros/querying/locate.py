@@ -14,13 +14,16 @@ from sab3r_ros.querying.language import Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower
-from sab3r_ros.querying.objects import point_on, top_mean, upright_box, without_crumbs
+from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
-from sab3r_ros.querying.score import PhraseSet, Scorer
+from sab3r_ros.querying.regions import JOIN, Evidence, best_disjoint
+from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
 from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
+LEAST_SHARE = 0.011  # voxels with less are no part of anything that is found
+COMMON = 0.01  # the map's most likely hundredth tells how common in it the query is
 POINTED_M = 0.05  # voxels this near to the pointed one are what is pointed at
 REACH_M = 0.3  # a point farther than this from the map points at nothing
 
@@ -177,24 +180,36 @@ class Locator:
         return last
 
     def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
-        """Connected pieces of the voxels whose share is large enough, best first."""
-        prepared = self._prepared(snapshot)
-        least_share = self.scorer.share_of(threshold) * self.config.voxel_share
-        likely, share, ranks = self.scorer.likely(prepared, phrases, least_share)
-        c, points, voxel = self.config, snapshot.points_of(likely), snapshot.voxel_size_m
-        pieces = separate(points, max(c.join_m, voxel), max(c.split_m, 2 * voxel))
-        order = np.argsort(pieces, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1)
-        parts = without_crumbs(parts, points, c.min_voxels, c.min_part, c.crumb_reach_m)
-        objects = [self._object(snapshot, label, likely[p], share[p]) for p in parts]
+        """Candidate regions of the voxels that may be it, each scored; the best of those that overlap are objects."""
+        prepared, c = self._prepared(snapshot), self.config
+        likely, share, ranks = self.scorer.likely(prepared, phrases, LEAST_SHARE)
+        if len(likely) == 0:
+            return Search(phrases, ranks, [])
+        count = 1 + int(COMMON * len(snapshot))  # of voxels that are the map's most likely hundredth
+        common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
+        cell_m, fine_m = (
+            max(c.cell_m, 1.25 * snapshot.voxel_size_m),
+            max(c.split_m, 2 * snapshot.voxel_size_m),
+        )
+        points, colors = snapshot.points_of(likely), snapshot.colors_of(likely)
+        evidence = Evidence(likely, points, colors, logit_of(share), cell_m, c.top_share)
+        regions = evidence.candidates(c.min_voxels)
+        chosen = []  # score and rows of disjoint things, best first
+        for score, region in best_disjoint(regions, self.scorer.score(regions, float(logit_of(common)))):
+            here = np.searchsorted(likely, region.rows)
+            piece = separate(points[here], JOIN * cell_m, fine_m)
+            chosen += [(score, here[piece == p]) for p in np.unique(piece)]
+        good = [(score, here) for score, here in chosen if score >= threshold and len(here) >= c.min_voxels]
+        parts = without_crumbs([here for _, here in good], points, c.min_voxels, c.min_part, c.crumb_reach_m)
+        kept = [(score, here) for score, here in good if any(here is part for part in parts)] or chosen[:1]
+        objects = [self._object(snapshot, label, score, likely[here], share[here]) for score, here in kept]
         return Search(phrases, ranks, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
 
     def _object(
-        self, snapshot: MapSnapshot, label: str, rows: np.ndarray, share: np.ndarray
+        self, snapshot: MapSnapshot, label: str, score: float, rows: np.ndarray, share: np.ndarray
     ) -> LocatedObject:
         points = snapshot.points_of(rows)
         confidence = np.maximum(snapshot.confidence_of(rows).astype(np.float64), 1e-6)
-        score = float(self.scorer.score(top_mean(share, confidence, self.config.top_share)))
         box = upright_box(points)
         return LocatedObject(
             label, score, point_on(points, confidence * share), box.center, box.R, box.size, rows
@@ -210,8 +225,8 @@ class Locator:
             count = min(self.config.min_voxels, len(ranks))
             near = np.argpartition(ranks, len(ranks) - count)[-count:]
             share = self.scorer.share(snapshot.features_of(near), search.phrases)
-            place, score = snapshot.points_of(near)[share.argmax()], float(self.scorer.score(share.mean()))
-        name = self.scorer.looks_like(snapshot.features_of(near).mean(0), search.phrases)
+            place, score = snapshot.points_of(near)[share.argmax()], float(share.mean())
+        name = self.scorer.looks_like(snapshot.features_of(near).astype(np.float32).mean(0), search.phrases)
         message = miss_message(label, name, place, score, threshold, self.config.min_voxels)
         return LocateAnswer(False, message, (), min(score, threshold))
 

@@ -2,7 +2,8 @@
 
 A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax
 with what else the voxel may be: canonical phrases (LERF), the room's background, the request's distractors
-and the nouns of indoor scenes. A logistic curve, fitted on the validation rooms, turns its share into a score.
+and the nouns of indoor scenes. A logistic regression, fitted on the validation rooms, turns what is known of a candidate
+region into a score.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.prepared import BLOCK, PreparedMap, log_parts, prepare
+from sab3r_ros.querying.regions import Region
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
 from sab3r_ros.types import MapSnapshot
@@ -22,7 +24,19 @@ LEAST_REST = (
     1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
 )
 ROUNDING = 0.01  # in the logarithm of a share, of float16 and of sums in another order
-SURE = 1e-7  # probabilities are kept this far from 0 and 1 before their logit is taken
+TRAITS = ("strength", "fade", "lead", "common", "size", "fill")  # a candidate's, in LocateConfig as score_…
+MOST_FADE = (
+    1.0  # a whole thing is weaker than its best part by about so much; what fades more holds other things
+)
+MOST_LEAD = -2.0  # a candidate far behind the best one is not worth less for being farther …
+MOST_COMMON = 2.0  # … nor one in a map where a hundredth is surely what was asked for, for being surer
+SURE = 1e-4  # shares are kept this far from 0 and 1 before their logit is taken
+
+
+def logit_of(share: np.ndarray) -> np.ndarray:
+    """Shares 0..1 → logits, finite."""
+    p = np.clip(share, SURE, 1 - SURE)
+    return np.log(p) - np.log1p(-p)
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,26 @@ class PhraseSet:
     directions: np.ndarray
     taken: np.ndarray
     distractors: int
+
+
+def traits(regions: list[Region], common: float) -> np.ndarray:
+    """(R, len(TRAITS)) of a map's candidates for one query.
+
+    common: logit that the most likely hundredth of the whole map reaches. It and `lead`, the strength less that of the best
+    candidate, let the map itself compete: where much of it fits as well, a candidate is worth less.
+    """
+    strength = np.array([r.strength for r in regions])
+    return np.stack(
+        [
+            strength,
+            np.minimum(strength - np.array([r.mean for r in regions]), MOST_FADE),
+            np.maximum(strength - strength.max(initial=-np.inf), MOST_LEAD),
+            np.full(len(regions), min(common, MOST_COMMON)),
+            np.log([r.cells for r in regions]),
+            np.log([r.fill for r in regions]),
+        ],
+        1,
+    )
 
 
 class Scorer:
@@ -63,7 +97,9 @@ class Scorer:
         fixed = [d for d in dict.fromkeys(normalise(d) for d in distractors) if d and d != name]
         own = np.concatenate([vector[None].astype(np.float32), self.text.encode(fixed)])
         near = self.pool_vectors @ own[0] > self.synonym_cosine
-        near |= np.array([word == name or word in fixed for word in POOL])
+        near |= np.array(
+            [word.endswith(name) or word in fixed for word in POOL]
+        )  # a bedside table is a table
         names = (name, *fixed, *(word for word, taken in zip(POOL, near, strict=True) if not taken))
         vectors = np.concatenate([own, self.pool_vectors[~near]])
         return PhraseSet(names, self.basis.T @ vectors.T, np.flatnonzero(near), len(fixed))
@@ -129,17 +165,10 @@ class Scorer:
             out[start : start + BLOCK] = part_of_pool[:, 0] / (part_of_pool[:, 0] + rest)
         return out
 
-    def score(self, share: np.ndarray | float) -> np.ndarray:
-        """Shares → scores, 0..1: how often things of this share are what was asked for."""
-        p = np.clip(share, SURE, 1 - SURE)
-        logit = np.log(p) - np.log1p(-p)
-        return 1 / (1 + np.exp(-(self.config.score_slope * logit + self.config.score_offset)))
-
-    def share_of(self, score: float) -> float:
-        """The share that has a score: the inverse of `score`."""
-        s = float(np.clip(score, SURE, 1 - SURE))
-        logit = (np.log(s) - np.log1p(-s) - self.config.score_offset) / self.config.score_slope
-        return float(1 / (1 + np.exp(-logit)))
+    def score(self, regions: list[Region], common: float) -> np.ndarray:
+        """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""
+        weights = np.array([getattr(self.config, f"score_{name}") for name in TRAITS])
+        return 1 / (1 + np.exp(-(traits(regions, common) @ weights + self.config.score_offset)))
 
     def looks_like(self, feature: np.ndarray, phrases: PhraseSet) -> str:
         """The competitor that a feature (D,) is nearest to."""

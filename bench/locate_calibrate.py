@@ -1,0 +1,151 @@
+"""The score's logistic regression, fitted on the validation rooms, written where the defaults live, and drawn."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from locate_judge import IOU, Tally, absent, alike, iou, present
+from locate_maps import RoomMap
+from tqdm import tqdm
+
+from sab3r_ros import config as config_module
+from sab3r_ros.config import LocateConfig
+from sab3r_ros.querying.locate import Locator
+from sab3r_ros.querying.regions import Region, best_disjoint
+from sab3r_ros.querying.score import TRAITS, Scorer, traits
+from sab3r_ros.querying.text import TextEncoder
+
+RIDGE = 0.01
+BINS = 10
+
+
+@dataclass
+class Query:
+    """One query's candidates. right: (R,) each is one of the things; known: (R,) its rightness can be told."""
+
+    regions: list[Region]
+    traits: np.ndarray
+    right: np.ndarray
+    known: np.ndarray
+
+
+@dataclass
+class Recorder(Scorer):
+    """A scorer that keeps the candidates of the last query."""
+
+    basis: np.ndarray
+    text: TextEncoder
+    config: LocateConfig
+    last: tuple[list[Region], np.ndarray] = field(default=([], np.zeros((0, len(TRAITS)))), init=False)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.basis, self.text, self.config)
+
+    def score(self, regions: list[Region], common: float) -> np.ndarray:
+        self.last = (regions, traits(regions, common))
+        return super().score(regions, common)
+
+
+def candidates_of(rooms: list[RoomMap], names: list[str], text: TextEncoder) -> list[Query]:
+    """All candidates of all present and absent names."""
+    out = []
+    for room in tqdm(rooms, desc="candidates", disable=None):
+        locator = Locator(room.basis, text)
+        locator.scorer = recorder = Recorder(room.basis, text, locator.config)
+        here = present(room)
+        for name in [*here, *absent(room, names, text)]:
+            recorder.last = ([], np.zeros((0, len(TRAITS))))
+            locator.locate(room.snapshot, name)
+            regions, rows = recorder.last
+            things = here.get(name, [])
+            if regions:
+                right = np.array(
+                    [max((iou(r.rows, t.rows) for t in things), default=0) >= IOU for r in regions]
+                )
+                unsure = alike(room, name, things, text)
+                other = np.array([unsure[r.rows].mean() <= 0.5 for r in regions])
+                out.append(Query(regions, rows, right, right | other))
+    return out
+
+
+def fitted(queries: list[Query]) -> np.ndarray:
+    """(len(TRAITS) + 1,) weights and offset: fitted on all candidates, then stretched to the objects that are returned.
+
+    Of overlapping candidates the best is returned, so objects are right more often than candidates of the same traits.
+    """
+    X = np.concatenate([q.traits[q.known] for q in queries])
+    weights = logistic(X, np.concatenate([q.right[q.known] for q in queries]))
+    logits, right = [], []
+    for q in queries:
+        logit = q.traits @ weights[:-1] + weights[-1]
+        place = {id(r): k for k, r in enumerate(q.regions)}
+        best = [place[id(r)] for _, r in best_disjoint(q.regions, logit)]
+        logits += [logit[k] for k in best if q.known[k]]
+        right += [q.right[k] for k in best if q.known[k]]
+    slope, offset = logistic(np.array(logits)[:, None], np.array(right))
+    return np.concatenate([slope * weights[:-1], [slope * weights[-1] + offset]])
+
+
+def logistic(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights of the columns of X (N, F) and an offset, by Newton's method with a little ridge."""
+    A, w = np.column_stack([X, np.ones(len(X))]), np.zeros(X.shape[1] + 1)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(A @ w, -50, 50)))
+        hessian = A.T @ (A * (p * (1 - p))[:, None]) + RIDGE * np.eye(len(w))
+        w += np.linalg.solve(hessian, A.T @ (y - p) - RIDGE * w)
+    return w
+
+
+def named(weights: np.ndarray) -> dict[str, float]:
+    """The options of LocateConfig that weights (len(TRAITS) + 1,) are."""
+    return {f"score_{name}": round(float(w), 2) for name, w in zip((*TRAITS, "offset"), weights, strict=True)}
+
+
+def write_defaults(values: dict[str, float]) -> Path:
+    """Put fitted values into sab3r_ros/config.py; returns its path."""
+    path = Path(config_module.__file__)
+    text = path.read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"({name}: float = option\(\s*)-?[\d.]+", rf"\g<1>{value}", text)
+        if count != 1:
+            raise ValueError(f"{path} has {count} options {name}")
+    path.write_text(text)
+    return path
+
+
+def draw_reliability(path: Path, tallies: dict[str, Tally]) -> None:
+    """An SVG: of the objects with a score, how many are right? A dot's area is the number of objects."""
+    colors = ("#1f77b4", "#d62728")
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-46 -16 300 290" width="450" height="435" '
+        'font-family="sans-serif" font-size="9">',
+        '<rect x="-46" y="-16" width="300" height="290" fill="white"/>',
+        '<path d="M0 0V200H200M0 200L200 0" fill="none" stroke="#999"/>',
+        '<text x="70" y="226">score of an object</text>',
+        '<text transform="translate(-30 140) rotate(-90)">share that is right</text>',
+    ]
+    for k in range(0, 11, 2):
+        parts.append(f'<text x="{20 * k - 6}" y="212">{k / 10:g}</text>')
+        parts.append(f'<text x="-18" y="{203 - 20 * k}">{k / 10:g}</text>')
+    for n, (name, tally) in enumerate(tallies.items()):
+        scores, right = np.array(tally.scores), np.array(tally.right, float)
+        bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+        dots = [
+            (200 * scores[bins == b].mean(), 200 - 200 * right[bins == b].mean(), (bins == b).sum())
+            for b in np.unique(bins)
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in dots)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colors[n]}"/>')
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{np.sqrt(c):.1f}" fill="{colors[n]}" fill-opacity="0.5"/>'
+            for x, y, c in dots
+        ]
+        parts.append(
+            f'<text x="0" y="{244 + 12 * n}" fill="{colors[n]}">{name}: ECE {tally.ece:.3f}, '
+            f"{len(scores)} objects</text>"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*parts, "</svg>"]) + "\n")
