@@ -175,5 +175,5 @@ def test_the_command_writes_table_and_record(tmp_path, capsys):
         shown == (out / "folders.md").read_text() and "| one depth for all pixels | 0.00 | 100.00 |" in shown
     )
     assert list(record["items"]) == ["0", "2"] and record["configuration"]["limit"] == 2
-    assert {"torch", "processor", "sab3r_ros"} <= set(record["machine"])
+    assert {"PyTorch", "processor", "sab3r_ros"} <= set(record["machine"])
     assert main(["bench", "depth", "nyuv2", str(tmp_path), "--out", str(out)]) == 2

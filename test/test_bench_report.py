@@ -7,7 +7,6 @@ import pytest
 from small_rooms import box_view, box_views
 
 from sab3r_ros.evaluation.examples import Surface, choose, grid_faces, true_surface
-from sab3r_ros.evaluation.outcome import machine
 from sab3r_ros.evaluation.pictures import (
     data_uri,
     draw,
@@ -17,6 +16,7 @@ from sab3r_ros.evaluation.pictures import (
     highlighted,
     only,
 )
+from sab3r_ros.evaluation.record import machine
 from sab3r_ros.viz.render import Parallel
 
 
@@ -104,4 +104,4 @@ def test_examples_are_the_best_of_different_scenes_and_one_failure():
 
 def test_pictures_live_in_the_page():
     assert re.fullmatch(r"data:image/webp;base64,[\w+/=]+", data_uri(np.zeros((8, 8, 3), np.uint8)))
-    assert set(machine()) == {"sab3r_ros", "Python", "PyTorch", "processor", "threads"}
+    assert set(machine()) >= {"sab3r_ros", "Python", "PyTorch", "processor", "threads"}

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-import torch
-
-from sab3r_ros import __version__
 from sab3r_ros.config import MapAndLocateConfig
 from sab3r_ros.evaluation.cost import Cost, cost_of_model
 from sab3r_ros.evaluation.data_sets import DataSet
@@ -42,23 +37,3 @@ class Outcome:
         scene = self.sets[0].scenes[0]
         view = next(v for k in range(scene.frames) if (v := scene.load(k)) is not None)
         return {s.name: cost_of_model(s.model([view], scene.classes), view.image) for s in self.systems}
-
-
-def machine() -> dict[str, str]:
-    """What the figures of time depend on, and the versions that the others may."""
-    return {
-        "sab3r_ros": __version__,
-        "Python": platform.python_version(),
-        "PyTorch": torch.__version__,
-        "processor": processor(),
-        "threads": f"{torch.get_num_threads()} a process",
-    }
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -19,22 +19,26 @@ from sab3r_ros.mapping.map_file import write_whole
 Cell = float | int | str
 
 
-def machine() -> dict[str, str | int]:
-    """Versions and the computer that figures, above all times, depend on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
+def machine() -> dict[str, str]:
+    """Versions and the computer: what times depend on, and other figures may."""
     return {
         "sab3r_ros": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "processor": processor,
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "PyTorch": torch.__version__,
+        "processor": processor(),
+        "threads": f"{torch.get_num_threads()} a process",
+        "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
+
+
+def processor() -> str:
+    """The processor's name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def markdown(rows: Mapping[str, Mapping[str, Cell]]) -> str:

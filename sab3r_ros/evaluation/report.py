@@ -14,7 +14,7 @@ from sab3r_ros.evaluation import groups, labels, map_and_locate
 from sab3r_ros.evaluation.data_sets import DataSet
 from sab3r_ros.evaluation.examples import Choice, Surface, choose, predicted_surface, true_surface, views_of
 from sab3r_ros.evaluation.groups import SIZES
-from sab3r_ros.evaluation.outcome import BARS, Outcome, machine
+from sab3r_ros.evaluation.outcome import BARS, Outcome
 from sab3r_ros.evaluation.pictures import (
     CUT,
     GUESS,
@@ -29,6 +29,7 @@ from sab3r_ros.evaluation.pictures import (
     only,
     thumbnail,
 )  # fmt: skip
+from sab3r_ros.evaluation.record import machine
 from sab3r_ros.evaluation.systems import BOUNDS, PUBLISHED, System
 from sab3r_ros.evaluation.table import QUALITY, Row, quality_cells, shown
 from sab3r_ros.evaluation.voc import VOC

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sab3r_ros.evaluation.groups import SIZES
-from sab3r_ros.evaluation.outcome import BARS, Outcome, machine
+from sab3r_ros.evaluation.outcome import BARS, Outcome
+from sab3r_ros.evaluation.record import machine
 from sab3r_ros.evaluation.report import report_html
 from sab3r_ros.evaluation.table import Row, class_table, cost_table, published_table, quality_tables
 from sab3r_ros.mapping.map_file import write_whole
