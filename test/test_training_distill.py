@@ -14,6 +14,7 @@ from sab3r_ros.cli import main
 from sab3r_ros.config import DistillConfig
 from sab3r_ros.model import SAB3R, SAB3RConfig
 from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
+from sab3r_ros.training.curves import Curves
 from sab3r_ros.training.distill import Trainer, learning_rate_factor
 from sab3r_ros.training.health import CollapseError, Watch, unit_spread
 from sab3r_ros.training.pairs import PairStream
@@ -188,6 +189,24 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(make_trainer,
     one, two = (next(csv.DictReader((tmp_path / run / "losses.csv").open())) for run in ("one", "two"))
     for key in ("points", "gradient", "focal", "match", "language", "gradient_norm"):
         assert float(one[key]) == pytest.approx(float(two[key]), rel=1e-3), key
+
+
+def test_what_a_killed_run_recorded_beyond_its_checkpoint_is_not_in_the_curve(tmp_path):
+    curves = Curves(tmp_path, 0)
+    for step in (50, 100, 150):
+        curves.record("losses", step, 1.0, {"points": 0.5})
+    with (tmp_path / "losses.csv").open("a") as f:
+        f.write("200,1,0.")  # torn
+    again = Curves(tmp_path, 100)
+    again.record("losses", 150, 2.0, {"points": 0.25})
+    again.record("losses", 200, 3.0, {"points": 0.25, "match": 1.0})  # another column: a file of its own
+    assert (tmp_path / "losses-before-200.csv").read_text().splitlines() == [
+        "step,seconds,points",
+        "50,1,0.5",
+        "100,1,0.5",
+        "150,2,0.25",
+    ]
+    assert (tmp_path / "losses.csv").read_text() == "step,seconds,points,match\n200,3,0.25,1\n"
 
 
 def test_curves_reach_tensorboard(make_trainer, tmp_path):

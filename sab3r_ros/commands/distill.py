@@ -11,7 +11,10 @@ from pathlib import Path
 EXAMPLES = """examples:
   sab3r distill --train build/rooms/train-0 --train build/rooms/train-1 --val build/rooms/val-0 --out build/mini
   sab3r distill --config config/distill.yaml --train build/rooms/train-0 --out build/mini --hours 2
-  torchrun --nproc-per-node 2 -m sab3r_ros.cli distill ...     several processes; gradients are averaged"""
+  torchrun --nproc-per-node 2 -m sab3r_ros.cli distill ...     several processes; gradients are averaged
+
+Shards are written by `python -m sab3r_ros.rooms.write` (rooms) and `python -m sab3r_ros.training.rgbd` (recordings and
+published data sets). SHARD:3 is drawn from three times as often as its size alone would have it."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -10,12 +10,17 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
+NAMES = ("losses", "validation")
+
+
 class Curves:
     """Appends rows to `<name>.csv` of a run's folder and to TensorBoard's event files beside them."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """step: where the run goes on; TensorBoard then hides what an interrupted run had recorded beyond it."""
+        """step: where the run goes on; what an interrupted run had recorded beyond it goes, here and in TensorBoard."""
         self.folder = folder
+        for name in NAMES:
+            forget_beyond(folder / f"{name}.csv", step)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -40,3 +45,15 @@ class Curves:
             for key, value in values.items():
                 self.board.add_scalar(f"{name}/{key}", value, step)
             self.board.flush()
+
+
+def forget_beyond(path: Path, step: int) -> None:
+    """Leave only the rows of a curve up to `step`: the run will write the later ones again."""
+    if not path.is_file():
+        return
+    header, *lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) <= step]
+    if len(kept) < len(lines):
+        part = path.with_suffix(".part")
+        part.write_text(header + "".join(kept))
+        os.replace(part, path)
