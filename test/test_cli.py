@@ -109,7 +109,9 @@ def photos(tmp_path, monkeypatch):
     for k, T_WC in enumerate(walk(14, turn=0.5)):
         cv2.imwrite(str(folder / f"{k}.png"), world.image(T_WC)[..., ::-1])
     model = OracleModel(world)
-    monkeypatch.setattr("sab3r_ros.model.feature_model.load_model", lambda name, device=None: model)
+    monkeypatch.setattr(
+        "sab3r_ros.model.feature_model.load_model", lambda name, device=None, compiled=False: model
+    )
     return folder
 
 
