@@ -1,6 +1,7 @@
 """The benchmark's report: what is shown is chosen by rule, drawn where it is, and all in one file."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,18 @@ def test_views_of_a_room_make_one_surface_on_its_walls():
     corners = surface.points[surface.faces]
     lengths = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=-1)
     assert np.quantile(lengths, 0.99) < 0.2  # metres: no face bridges the room
+
+
+def test_holes_are_closed_and_thin_things_stay():
+    """A post of two pixels before the wall, and a hole of two pixels in it."""
+    view = box_view((2, 1.5, 1.2), (1, 0, 0))
+    depth = view.depth.copy()
+    depth[:, 40:42] = 0.5
+    depth[50:52, 80:82] = 0
+    surface = true_surface([replace(view, depth=depth)])
+    z = (surface.points - view.T_WC[:3, 3]) @ view.T_WC[:3, 2]
+    assert np.allclose(z.reshape(depth.shape)[:, 40:42], 0.5)
+    assert np.allclose(z.reshape(depth.shape)[50:52, 80:82], 2, atol=0.01)
 
 
 def test_a_triangle_is_drawn_where_it_is_and_in_its_colour():

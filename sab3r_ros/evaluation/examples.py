@@ -115,7 +115,8 @@ def true_surface(views: Sequence[LabelledView]) -> Surface:
     for view in views:
         step = grid_step(*view.depth.shape, PIXELS)
         # Sensors leave holes of a few pixels, which would leave no surface: closed, for the picture alone.
-        view = replace(view, depth=cv2.morphologyEx(view.depth, cv2.MORPH_CLOSE, np.ones((HOLE, HOLE))))
+        closed = cv2.morphologyEx(view.depth, cv2.MORPH_CLOSE, np.ones((HOLE, HOLE)))
+        view = replace(view, depth=np.where(view.depth > 0, view.depth, closed))
         depth = view.depth[::step, ::step]
         rows, columns = np.mgrid[: view.depth.shape[0] : step, : view.depth.shape[1] : step].reshape(2, -1)
         points = unprojected(view, rows, columns)

@@ -32,7 +32,7 @@ from sab3r_ros.evaluation.pictures import (
 from sab3r_ros.evaluation.record import machine
 from sab3r_ros.evaluation.systems import BOUNDS, PUBLISHED, System
 from sab3r_ros.evaluation.table import QUALITY, Row, quality_cells, shown
-from sab3r_ros.evaluation.voc import VOC
+from sab3r_ros.evaluation.voc import INDOOR
 from sab3r_ros.viz.render import Parallel
 
 ONE_OR_TWO = (("SAB3R (CD)", "MASt3R + FeatUp MaskCLIP"), ("mini", "mini + DeepLab"))
@@ -194,7 +194,7 @@ def feature_panels(eye: Parallel, guess: Surface) -> list[tuple[str, str]]:
 def one_or_two(outcome: Outcome, data: DataSet) -> list[dict[str, Any]]:
     """The paper's claim, where both rows are here: one model beats two. Figures of each, and of the first against the second."""
     rows = {row.name: row for row in outcome.rows[data.name]}
-    known = [k for k, name in enumerate(data.classes) if name in VOC]
+    known = [k for k, name in enumerate(data.classes) if name in INDOOR]
     out = []
     for one, two in ONE_OR_TWO:
         if one not in rows or two not in rows:

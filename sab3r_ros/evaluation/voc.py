@@ -18,6 +18,7 @@ VOC = (
     "wall", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
     "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "television",
 )  # fmt: skip
+INDOOR = ("chair", "table", "sofa", "person", "television")  # what it knows of NYU40
 CELL = 4  # pixels a side that share one vector, as the embedded network has it
 
 
