@@ -13,7 +13,10 @@ MARKED = re.compile(r"(<!-- map-and-locate -->\n).*?(<!-- end -->)", re.S)
 
 def table(record: dict) -> str:
     """Rooms: mIoU, Acc and the median distance to the label, by group size; parameters and FLOPs."""
-    lines = ["| 24 rooms | 2 views: mIoU / Acc % | 3 views | 4 views | parameters | FLOPs a frame |", "|" + " --- |" * 6]
+    lines = [
+        "| 24 rooms | 2 views: mIoU / Acc % | 3 views | 4 views | parameters | FLOPs a frame |",
+        "|" + " --- |" * 6,
+    ]
     lines[0] = lines[0].replace("24", record["data"]["rooms"].split()[0])
     for name, row in record["figures"]["rooms"].items():
         cells = [f"{100 * row[n]['miou']:.1f} / {100 * row[n]['accuracy']:.1f}" for n in ("2", "3", "4")]
