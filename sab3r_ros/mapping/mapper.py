@@ -128,10 +128,13 @@ class IncrementalMapper:
         new_voxels = sum(self._fuse(k, T_WV @ poses[k.id], poses, piece) for k in placed)
         loop = self._close_loop(placed[-1])
         self._use_height(placed[-1])
-        self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None]
-        self.window.keep_last(self.config.shared)
-        self._update_tracking()
-        lost = tuple(k.id for k in fresh if k.id not in poses)
+        self._update_tracking(placed[-1])
+        ahead = [
+            k for k in fresh if k.id > placed[-1].id
+        ]  # connected to nothing yet: the next window decides
+        self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None] + ahead
+        self.window.keep_last(self.config.shared + len(ahead))
+        lost = tuple(k.id for k in fresh if k.T_WK is None and k not in ahead)
         return MapUpdate(tuple(k.id for k in placed), lost, new_voxels, misfit, loop)
 
     def _place(self, poses: dict[int, Sim3]) -> tuple[Sim3, float, int] | None:
@@ -246,7 +249,7 @@ class IncrementalMapper:
             edge = self.recogniser.edge(placed[-1].id, keyframe.id, went)
             self.atlas.add(keyframe, view, T_WK, [edge], own)
             self._move(self.recogniser.edge(place, keyframe.id, pair, loop=True))
-        self._update_tracking()
+        self._update_tracking(keyframe)
         log.info("relocalised: %d matches with keyframe %d agree", pair.count, place)
 
     def _agree(self, before: Hypothesis, now: Hypothesis) -> bool:
@@ -258,10 +261,10 @@ class IncrementalMapper:
     def _waiting(self) -> list[Keyframe]:
         return [k for k in self.window.keyframes if k.T_WK is None]
 
-    def _update_tracking(self) -> None:
+    def _update_tracking(self, keyframe: Keyframe) -> None:
         """The newest keyframe stands in the map, or in a piece whose place in the map is not known."""
         piece = self.atlas.graph.piece
-        home = piece[self.window.keyframes[-1].id] == min(piece.values())
+        home = piece[keyframe.id] == min(piece.values())
         self.tracking = TrackingState.TRACKING if home else TrackingState.RELOCALISING
 
     def _begin_sequence(self) -> None:

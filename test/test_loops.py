@@ -1,0 +1,96 @@
+"""Loops, twins, cuts and sessions in rendered flats whose truth is known (bench/oracle_flat.py)."""
+
+import numpy as np
+import pytest
+from oracle import trajectory_error
+from oracle_flat import OracleNetwork, Place
+
+from sab3r_ros.config import LoopConfig, MapperConfig
+from sab3r_ros.mapping.mapper import IncrementalMapper
+from sab3r_ros.types import TrackingState
+
+CONFIG = MapperConfig(voxel_size_m=0.05)
+SMALL = (80, 60)
+
+
+def walked(place, poses, loops=None, first=0.0):
+    mapper = IncrementalMapper(OracleNetwork(place), CONFIG, loops=loops)
+    return go_on(mapper, place, poses, first)
+
+
+def go_on(mapper, place, poses, first=0.0):
+    for n, T_WC in enumerate(poses):
+        mapper.add_keyframe(place.frame(T_WC, first + n))
+    mapper.flush()
+    return mapper
+
+
+@pytest.fixture(scope="module")
+def flat():
+    place = Place("flat", 2, size=SMALL)
+    return place, place.walk(200)
+
+
+def there_and_back(poses, steps=30):
+    return [*poses[:steps], *poses[steps::-1]]
+
+
+def test_going_back_closes_loops_and_drift_goes(flat):
+    place, poses = flat
+    way = there_and_back(poses)
+    with_loops, without = walked(place, way), walked(place, way, LoopConfig(min_gap=10_000))
+    assert with_loops.status().loops >= 2 and without.status().loops == 0
+    errors = [trajectory_error(m.trajectory().T_WC, np.stack(way)) for m in (with_loops, without)]
+    assert errors[0] < 0.01 and errors[0] < errors[1]
+
+
+def test_voxels_move_with_their_keyframes(flat):
+    """After a large correction every voxel still lies where its keyframe sees it."""
+    place, poses = flat
+    mapper = walked(place, there_and_back(poses))
+    snapshot, graph = mapper.snapshot(), mapper.atlas.graph
+    T = np.linalg.inv(np.stack([graph.T_WK[a].rigid() for a in snapshot.anchors.tolist()]))
+    depth = (T[:, 2, :3] * snapshot.points).sum(1) + T[:, 2, 3]
+    assert (depth > 0).mean() > 0.98
+
+
+@pytest.mark.slow
+def test_twin_rooms_stay_two_rooms():
+    place = Place("twins", 0, size=SMALL)
+    way = place.walk(300)
+    mapper = walked(place, way)
+    graph, stamps = mapper.atlas.graph, mapper.atlas.stamps
+    loops = {id(e): e for some in graph.edges.values() for e in some if e.loop}.values()
+    for e in loops:
+        a, b = (way[int(stamps[k])][:3, 3] for k in (e.i, e.j))
+        assert np.linalg.norm(a - b) < 3.0  # the twins are more than 3 m apart
+    assert mapper.recogniser.refused >= 3  # and they were tempting
+    assert trajectory_error(mapper.trajectory().T_WC, np.stack(way)) < 0.02
+
+
+def test_a_second_session_stays_apart_until_a_known_place_joins_it(flat):
+    place, poses = flat
+    first = walked(place, poses[:24])
+    second = IncrementalMapper(OracleNetwork(place), CONFIG)
+    second.restore(first.snapshot(), first.state())
+    assert second.status().state is TrackingState.LOST and second.status().keyframes == 24
+    go_on(second, place, poses[60:48:-1], first=1000.0)
+    assert second.status().state is TrackingState.RELOCALISING and second.status().pieces == 2
+    go_on(second, place, poses[48:16:-1], first=1012.0)  # back to where the first session ended
+    assert second.status().state is TrackingState.TRACKING and second.status().pieces == 1
+    assert second.status().keyframes == 24 + 44  # nothing was lost
+    truth = np.stack([*poses[:24], *poses[60:16:-1]])
+    assert trajectory_error(second.trajectory().T_WC, truth) < 0.02
+
+
+def test_a_kidnapped_camera_knows_where_it_is_within_three_keyframes(flat):
+    place, poses = flat
+    mapper = walked(place, poses[:40])
+    for begin, stamp in ((8, 500.0), (28, 600.0)):
+        for n in range(3):
+            mapper.add_keyframe(place.frame(poses[begin + n], stamp + n))
+        assert mapper.status().state is TrackingState.TRACKING and mapper.status().pieces == 1
+        trajectory = mapper.trajectory()
+        assert trajectory.stamps[-1] >= stamp
+        newest, there = trajectory.T_WC[-1], trajectory.T_WC[begin + round(trajectory.stamps[-1] - stamp)]
+        assert np.linalg.norm(newest[:3, 3] - there[:3, 3]) < 0.15
