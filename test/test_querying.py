@@ -144,7 +144,7 @@ def test_a_score_grows_with_strength_and_falls_where_much_of_the_map_fits():
         score_fill=0,
     )
     scorer = Scorer(EYE, ToyText(), config)
-    regions = [Region(np.arange(3), strength, 0.0, 1, 1.0) for strength in (1.0, 0.0)]
+    regions = [Region(np.arange(1), strength, 0.0, 1.0, None) for strength in (1.0, 0.0)]
     logits = np.array([0.5 + 2 - 1, 0.5 + 0 - 1 - 1])  # offset + 2 strength + lead − common
     np.testing.assert_allclose(scorer.score(regions, 1.0), 1 / (1 + np.exp(-logits)))
     assert (scorer.score(regions, 0.0) > scorer.score(regions, 1.0)).all()

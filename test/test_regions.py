@@ -56,7 +56,7 @@ def test_levels_are_nested_and_the_best_of_what_overlaps_is_taken():
         for b in found:
             common = len(np.intersect1d(a.rows, b.rows))
             assert common in (0, len(a.rows), len(b.rows))
-    chosen = best_disjoint(found, np.array([r.strength for r in found]))
+    chosen = list(best_disjoint(found, np.array([r.strength for r in found])))
     rows = np.concatenate([r.rows for _, r in chosen])
     assert len(rows) == len(np.unique(rows)) and chosen[0][0] == max(r.strength for r in found)
     assert [s for s, _ in chosen] == sorted((s for s, _ in chosen), reverse=True)

@@ -196,6 +196,8 @@ class Locator:
         regions = evidence.candidates(c.min_voxels)
         chosen = []  # score and rows of disjoint things, best first
         for score, region in best_disjoint(regions, self.scorer.score(regions, float(logit_of(common)))):
+            if score < threshold and chosen:
+                break  # what follows is worse
             here = np.searchsorted(likely, region.rows)
             piece = separate(points[here], JOIN * cell_m, fine_m)
             chosen += [(score, here[piece == p]) for p in np.unique(piece)]

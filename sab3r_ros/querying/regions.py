@@ -8,7 +8,9 @@ how a candidate stands out from its surroundings tells how good a thing it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -23,19 +25,29 @@ JOIN = 2  # a part's pieces may lie about so many cells apart
 LEVELS = 10  # at which candidates are cut
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """A candidate for a thing, and what speaks for it.
 
-    rows: (M,) of the map. strength: mean smoothed logit of its best part. mean: of all its raw logits.
-    cells: how many it fills. fill: their area as a share of its box's largest side, at most 1.
+    where: (C,) numbers of the cells that it fills, of those of `evidence`. strength: mean smoothed logit of its best part.
+    mean: of all its raw logits. fill: the cells' area as a share of its box's largest side, at most 1.
     """
 
-    rows: np.ndarray
+    where: np.ndarray
     strength: float
     mean: float
-    cells: int
     fill: float
+    evidence: Evidence
+
+    @property
+    def cells(self) -> int:
+        """How many it fills."""
+        return len(self.where)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(M,) of the map, increasing."""
+        return self.evidence.rows_of(self.where)
 
 
 class Evidence:
@@ -60,19 +72,31 @@ class Evidence:
         )
         self.cell, self.pairs = touching_cells(points, cell_m)
         self.count = np.bincount(self.cell)
+        self._order = np.argsort(self.cell, kind="stable")  # the voxels cell by cell
+        self._start = np.cumsum(self.count) - self.count
+        columns = points[self._order].T.copy()
+        self._low = np.stack([np.minimum.reduceat(c, self._start) for c in columns], 1)
+        self._high = np.stack([np.maximum.reduceat(c, self._start) for c in columns], 1)
+        self._logits = np.bincount(self.cell, logit)
         rgb = np.stack([self._mean(colors[:, c]) for c in range(3)], 1).astype(np.float32)
         self.smooth = smoothed(self._mean(logit), rgb, self.pairs)
 
     def _mean(self, values: np.ndarray) -> np.ndarray:
         return np.bincount(self.cell, values) / self.count
 
-    def region(self, here: np.ndarray) -> Region:
-        """Some of the voxels (M,) as a candidate."""
-        cells = np.unique(self.cell[here])
-        strength = top_mean(self.smooth[cells], self.count[cells].astype(float), self.top_share)
-        extent = np.sort(np.ptp(self.points[here], axis=0) + self.cell_m)
+    def rows_of(self, cells: np.ndarray) -> np.ndarray:
+        """Rows of the map, increasing, of the voxels in some cells."""
+        counts = self.count[cells]
+        ahead = np.repeat(self._start[cells] - (np.cumsum(counts) - counts), counts)
+        return np.sort(self.rows[self._order[ahead + np.arange(len(ahead))]])
+
+    def region(self, cells: np.ndarray) -> Region:
+        """Some of the cells (C,) as a candidate."""
+        weight = self.count[cells].astype(float)
+        strength = top_mean(self.smooth[cells], weight, self.top_share)
+        extent = np.sort(self._high[cells].max(0) - self._low[cells].min(0) + self.cell_m)
         fill = min(1.0, len(cells) * self.cell_m**2 / float(extent[1] * extent[2]))
-        return Region(np.sort(self.rows[here]), strength, float(self.logit[here].mean()), len(cells), fill)
+        return Region(cells, strength, float(self._logits[cells].sum() / weight.sum()), fill, self)
 
     def candidates(self, least: int) -> list[Region]:
         """Parts of at least `least` voxels of each level: disjoint if of one level, nested if of two.
@@ -82,8 +106,6 @@ class Evidence:
         block, touching = touching_cells(self._centers() / self.cell_m, float(JOIN))
         top = np.full(int(block.max()) + 1, -np.inf)  # (B,) of each block of JOIN³ cells
         np.maximum.at(top, block, self.smooth)
-        order = np.argsort(self.cell, kind="stable")
-        start = np.concatenate([[0], np.cumsum(self.count)])
         a, b = touching.T
         lower = np.minimum(top[a], top[b])
         out: list[Region] = []
@@ -97,21 +119,20 @@ class Evidence:
             for cells in np.split(inside, np.flatnonzero(np.diff(part[inside])) + 1):
                 if self.count[cells].sum() >= least and (len(cells), int(cells[0])) not in seen:
                     seen.add((len(cells), int(cells[0])))
-                    out.append(self.region(np.concatenate([order[start[c] : start[c + 1]] for c in cells])))
+                    out.append(self.region(cells))
         return out
 
     def _centers(self) -> np.ndarray:
         return np.stack([self._mean(self.points[:, k]) for k in range(3)], 1)
 
 
-def best_disjoint(regions: list[Region], scores: np.ndarray) -> list[tuple[float, Region]]:
-    """Best first; of regions that overlap, and so are nested, the best."""
-    chosen: list[tuple[float, Region]] = []
+def best_disjoint(regions: list[Region], scores: np.ndarray) -> Iterator[tuple[float, Region]]:
+    """Best first, of one evidence's regions; of those that overlap, and so are nested, the best."""
+    taken = np.zeros(1 + max((int(r.where.max()) for r in regions), default=0), bool)
     for k in np.argsort(-scores, kind="stable"):
-        rows = regions[k].rows
-        if not any(np.intersect1d(rows, r.rows, assume_unique=True).size for _, r in chosen):
-            chosen.append((float(scores[k]), regions[k]))
-    return chosen
+        if not taken[regions[k].where].any():
+            taken[regions[k].where] = True
+            yield float(scores[k]), regions[k]
 
 
 def touching_cells(points: np.ndarray, cell_m: float) -> tuple[np.ndarray, np.ndarray]:
