@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -167,3 +170,19 @@ def test_paths_that_cannot_be_written(room, tmp_path):
     with pytest.raises(MapFileError, match="cannot write"):
         save_map(tmp_path / "folder.sab3r", room, "m", "toy", BASIS)
     assert os.listdir(tmp_path) == ["folder.sab3r"]
+
+
+def test_a_killed_process_leaves_the_old_map(room, saved):
+    """Killed between writing and renaming, as by the kernel when memory runs out."""
+    before = saved.read_bytes()
+    script = (
+        "import os, signal, sys\n"
+        "from sab3r_ros.mapping import map_file\n"
+        "saved = map_file.load_map(sys.argv[1])\n"
+        "map_file.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "map_file.save_map(sys.argv[1], saved.snapshot, 'm', 'toy', saved.feature_basis)\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run([sys.executable, "-c", script, str(saved)], env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == -signal.SIGKILL
+    assert saved.read_bytes() == before and same(load_map(saved).snapshot, room)
