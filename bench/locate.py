@@ -1,4 +1,4 @@
-"""Does locating return the right thing, an honest score, in milliseconds? A table on rooms with truth.
+"""Does locating return the right thing, an honest score? A table on rooms with truth.
 
     python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --full --out build/bench/locate
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -39,9 +38,6 @@ GOALS = {  # beginning of a row's name → its goal
     "right colour": "≥ 0.80",
     "absent": "≥ 0.90",
     "calibration error": "≤ 0.08",
-    "latency at 1,0": "p50 ≤ 15 ms, p99 ≤ 50 ms",
-    "latency at 5,0": "p99 ≤ 200 ms",
-    "memory": "≤ 100 B",
 }
 
 
@@ -61,13 +57,6 @@ def main() -> None:
         help="first fit the score on the validation rooms, and write it into sab3r_ros/config.py",
     )
     parser.add_argument("--full", action="store_true", help="also the mapper's own maps")
-    parser.add_argument(
-        "--voxels",
-        type=int,
-        nargs="*",
-        default=[1_000_000],
-        help="map sizes for the latency; none: no latency",
-    )
     args = parser.parse_args()
     if args.calibrate and not args.validation:
         parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
@@ -95,8 +84,6 @@ def main() -> None:
             predicted, text, lambda m, k=kind, t=threshold: peer(k, m.basis, text, t, asked(m, text))
         )
         rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
-    for voxels in args.voxels:
-        rows |= latency(predicted, text, voxels)
     write(rows, args, model.identity, config)
     if args.out:
         tallies = {"test rooms": tally}
@@ -181,44 +168,6 @@ def best_threshold(kind, rooms: list[RoomMap], text: TextEncoder) -> float:
         return tally.f1 + 0.5 * tally.refused
 
     return max(THRESHOLDS, key=merit)
-
-
-def latency(rooms: list[RoomMap], text: TextEncoder, voxels: int) -> dict[str, str]:
-    """Rooms side by side until the map is as large as asked; each query five times."""
-    parts, width, count = [], 10.0, 0
-    while sum(len(p.points) for p, _ in parts) < voxels:
-        parts.append(
-            (rooms[count % len(rooms)].snapshot, np.float32([width * (count % 20), width * (count // 20), 0]))
-        )
-        count += 1
-    first = parts[0][0]
-
-    blocks = tuple(
-        replace(block, points=block.points + shift) for part, shift in parts for block in part.blocks
-    )
-    big = replace(first, blocks=blocks)
-    locator, times = Locator(rooms[0].basis, text), []
-    start = time.perf_counter()
-    locator.locate(big, "mug")
-    first_ms = 1e3 * (time.perf_counter() - start)
-    for query in 5 * [
-        "a mug",
-        "an office chair",
-        "a computer monitor",
-        "a sofa",
-        "a potted plant",
-        "a table",
-        "a giraffe",
-    ]:
-        start = time.perf_counter()
-        locator.locate(big, query)
-        times.append(1e3 * (time.perf_counter() - start))
-    size = sum(block.nbytes for block in big.blocks) / len(big)
-    return {
-        f"latency at {len(big):,} voxels": f"p50 {np.median(times):.0f} ms, p99 {np.quantile(times, 0.99):.0f} ms, "
-        f"first query of a map {first_ms:.0f} ms",
-        "memory a voxel": f"{size:.0f} B",
-    }
 
 
 def goal(name: str) -> str:
