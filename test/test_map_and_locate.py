@@ -21,6 +21,7 @@ from sab3r_ros.evaluation.map_and_locate import figures, higher_is_better, score
 from sab3r_ros.evaluation.prediction import classify, labelled_points, place_in_world, predict
 from sab3r_ros.evaluation.runner import camera_steps, run_group, score_as_json, score_from_json
 from sab3r_ros.evaluation.systems import CHANCE, ORACLE, ROWS, System, load_systems, network_system
+from sab3r_ros.evaluation.voc import cost_of
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.model import SAB3R, SAB3RConfig
 from sab3r_ros.model.network_model import MonocularModel, TwoViewModel
@@ -255,6 +256,22 @@ def test_every_kind_of_network_is_a_row(kind, tiny, views):
     assert 1 <= row["placed"] <= 3 and 0 <= result.accuracy <= 1 and row["seconds"] > 0
     cost = cost_of_model(model, views[0].image)
     assert cost.parameters > 10_000 and cost.flops > 1e6
+
+
+def test_cost_of_convolutions_by_hand():
+    class Tflite:
+        def get_tensor_details(self):
+            shapes = ((1, 20, 20, 4), (8, 3, 3, 4), (8,), (1, 10, 10, 8), (1, 3, 3, 8), (1, 5, 5, 8))
+            return [{"index": k, "shape": shape} for k, shape in enumerate(shapes)]
+
+        def _get_ops_details(self):
+            return [
+                {"op_name": "CONV_2D", "inputs": [0, 1, 2], "outputs": [3]},
+                {"op_name": "DEPTHWISE_CONV_2D", "inputs": [3, 4, -1], "outputs": [5]},
+                {"op_name": "RELU", "inputs": [5], "outputs": [5]},
+            ]
+
+    assert cost_of(Tflite()) == (8 * 9 * 4 + 8 + 72, 2 * (8 * 9 * 4 * 100 + 72 * 25))
 
 
 def test_costs_add_up(tiny, views):

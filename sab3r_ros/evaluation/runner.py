@@ -26,7 +26,7 @@ import torch.distributed
 from tqdm import tqdm
 
 from sab3r_ros.config import AlignmentConfig, MapAndLocateConfig
-from sab3r_ros.evaluation.groups import Group, draw_groups
+from sab3r_ros.evaluation.groups import draw_groups
 from sab3r_ros.evaluation.map_and_locate import GroupScore, LabelDistance, score_group, true_points
 from sab3r_ros.evaluation.prediction import labelled_points, place_in_world, predict
 from sab3r_ros.evaluation.scenes import LabelledView, Scene
@@ -167,7 +167,3 @@ def score_from_json(row: dict, classes: int) -> GroupScore:
         for k, d in row["distances"].items()
     }
     return GroupScore(counts, distances, tuple(row["coverage"]))
-
-
-def group_from_json(group: dict) -> Group:
-    return Group(tuple(group["views"]), group["set"])

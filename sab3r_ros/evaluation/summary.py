@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sab3r_ros.evaluation.groups import SIZES
 from sab3r_ros.evaluation.outcome import BARS, Outcome
-from sab3r_ros.evaluation.record import machine
+from sab3r_ros.evaluation.record import finite, machine
 from sab3r_ros.evaluation.report import report_html
 from sab3r_ros.evaluation.table import Row, class_table, cost_table, published_table, quality_tables
 from sab3r_ros.mapping.map_file import write_whole
@@ -32,7 +32,7 @@ def write_summary(outcome: Outcome, out: Path) -> str:
         },
     }
     write_whole(out / "table.md", tables.encode())
-    write_whole(out / "results.json", json.dumps(record, indent=1).encode())
+    write_whole(out / "results.json", json.dumps(finite(record), indent=1).encode())
     write_whole(out / "report.html", report_html(outcome).encode())
     return tables + cost
 
