@@ -161,15 +161,17 @@ def measure(tour: Tour, model: FeatureModel, voxels: int, visits: int, asked: in
     thread = threading.Thread(target=map_on)
     thread.start()
     each, whole, finding = {query: Clock() for query in QUERIES}, Clock(), Clock()
-    for query in tqdm(asked * QUERIES, desc="queries", disable=None):
-        snapshot = held[0]
-        with each[query], whole:
-            locator.locate(snapshot, query)
-        ready, phrases = locator._last, locator.scorer.phrases(query)
-        with finding:
-            locator.scorer.likely(ready, phrases, LEAST_SHARE)
-    stop.set()
-    thread.join()
+    try:
+        for query in tqdm(asked * QUERIES, desc="queries", disable=None):
+            snapshot = held[0]
+            with each[query], whole:
+                locator.locate(snapshot, query)
+            ready, phrases = locator._last, locator.scorer.phrases(query)
+            with finding:
+                locator.scorer.likely(ready, phrases, LEAST_SHARE)
+    finally:
+        stop.set()
+        thread.join()
     rows[f"{name}: a query while mapping goes on"] = str(whole)
     rows[f"{name}: of it, finding the voxels"] = str(finding)
     rows |= {f"{name}: '{query}'": str(clock) for query, clock in each.items()}
