@@ -269,3 +269,11 @@ def test_crumbs_near_a_larger_part_go_and_small_things_elsewhere_stay():
     kept = without_crumbs(parts, points, 20, 0.15, 0.5)
     assert [len(p) for p in kept] == [len(big), len(lamp)]
     assert without_crumbs([np.arange(0)], points, 20, 0.15, 0.5) == []
+
+
+def test_a_map_that_is_asked_while_the_next_is_prepared_is_not_prepared_again(room, locator, monkeypatch):
+    newer = replace(room, version=room.version + 1)
+    locator.prepare(room)
+    locator.prepare(newer)
+    monkeypatch.setattr(locator.scorer, "prepare", None)
+    assert locator.locate(room, "a chair").success and locator.locate(newer, "a chair").success

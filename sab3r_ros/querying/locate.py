@@ -50,7 +50,7 @@ class Locator:
         self.config = config or LocateConfig()
         self.scorer = Scorer(feature_basis, text, self.config)
         self.memory = ObjectMemory()
-        self._last: PreparedMap | None = None
+        self._ready: tuple[PreparedMap, ...] = ()  # the newest, and the one before: it may still be asked
 
     def locate(
         self,
@@ -173,11 +173,13 @@ class Locator:
         self._prepared(snapshot)
 
     def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
-        """The map's prepared features, remembered until another map is asked."""
-        last = self._last
-        if last is None or last.snapshot is not snapshot:
-            last = self._last = self.scorer.prepare(snapshot, last)
-        return last
+        """What the map's queries share, remembered for the two newest maps."""
+        ready = self._ready
+        found = next((p for p in ready if p.snapshot is snapshot), None)
+        if found is None:
+            found = self.scorer.prepare(snapshot, ready[0] if ready else None)
+            self._ready = (found, *ready[:1])
+        return found
 
     def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
         """Candidate regions of the voxels that may be it, each scored; the best of those that overlap are objects."""
