@@ -7,7 +7,8 @@ import pytest
 
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.rooms.clip import RULES
-from sab3r_ros.rooms.render import Light, Renderer, alike, smooth_alike, spread_light
+from sab3r_ros.rooms.pieces import TEXTURE_SIZE
+from sab3r_ros.rooms.render import Light, Renderer, alike, mipmaps, smooth_alike, spread_light, texel_size
 from sab3r_ros.rooms.scene import Scene
 from sab3r_ros.rooms.trajectory import look
 from sab3r_ros.rooms.write import ShardWriter
@@ -61,6 +62,42 @@ def test_a_table_shades_the_floor_below_a_lamp():
     # Seen from the lamp, the table's 0.5 m half edge at 1.5 m below it covers 0.83 m on the floor.
     away = np.abs(place[:, :2] - 2).max(1)
     assert light[away < 0.6].max() < 0.21 < 0.3 < light[(away > 1.05) & (away < 1.5)].min()
+
+
+def test_textures_shrink_by_means_and_start_where_the_last_level_ends():
+    checker = np.indices((TEXTURE_SIZE, TEXTURE_SIZE)).sum(0) % 2 * np.uint8(255)
+    plain = np.full_like(checker, 40)
+    texels, start = mipmaps([np.stack([t] * 3, -1).astype(np.uint8) for t in (checker, plain)])
+    assert start[:2].tolist() == [0, 2 * TEXTURE_SIZE**2]
+    half = texels[start[1] : start[2]].reshape(2, TEXTURE_SIZE // 2, TEXTURE_SIZE // 2, 3)
+    assert (np.abs(half[0].astype(int) - 127.5) < 1).all() and (half[1] == 40).all()
+
+
+def test_a_texel_of_a_wall_is_its_tile_over_the_texture():
+    corners = np.array([[[0.0, 0, 0], [3, 0, 0], [3, 2, 0]]])
+    uv = np.array([[0, 0, 1.5, 0, 1.5, 1.0]])  # a tile of two metres
+    assert texel_size(corners, uv) == pytest.approx([2 / TEXTURE_SIZE])
+
+
+def test_a_fine_pattern_far_away_is_grey_and_near_it_is_not():
+    scene = Scene(np.array([20.0, 20, 3]))
+    checker = np.repeat((np.indices((TEXTURE_SIZE, TEXTURE_SIZE)).sum(0) % 2 * 255)[..., None], 3, 2).astype(
+        np.uint8
+    )
+    X, Z = np.array([20.0, 0, 0]), np.array([0, 0, 3.0])
+    scene.add_surface(np.array([0.0, 20, 0]), X, Z, checker, 2.0, "wall", np.ones(3))
+    renderer = Renderer(scene, np.random.default_rng(0))
+    renderer.lights, renderer.ambient = [], np.ones(3)
+    K = np.array([[60.0, 0, 15.5], [0, 60, 11.5], [0, 0, 1]])
+
+    def contrast(away: float) -> float:
+        return float(
+            renderer.shot(
+                K, look(np.array([10, 20 - away, 1.5]), np.array([0.0, 1, 0])), 32, 24
+            ).radiance.std()
+        )
+
+    assert contrast(4.0) < 0.02 < 0.2 < contrast(0.3)
 
 
 def test_a_shard_is_not_continued_by_other_rules(tmp_path):

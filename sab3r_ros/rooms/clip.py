@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[int, str, Sequence[Piece]], tuple[Scene, Rng]]] = {
     "pairs": attribute_room,
 }
 
-RULES = 2  # grows when the same seed gives another room or other pixels; 2: light at half resolution, interleaved rays
+RULES = 3  # grows when the same seed gives another room or other pixels; the README says what each changed
 FIELD_OF_VIEW_DEG = (62.0, 7.0, 48.0, 82.0)  # horizontal: mean, deviation, least, greatest
 NEAR_M, NEAR_SHARE = 0.2, 0.08  # a view with more than this share of pixels nearer than NEAR_M is left out
 FEW_INSTANCES, KEEP_BARE = 5, 0.3  # views with fewer instances are kept this often: bare walls teach little

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.rooms.lens import Lens
+from sab3r_ros.rooms.pieces import TEXTURE_SIZE
 from sab3r_ros.rooms.scene import Rng, Scene
 
 OFFSET_M = 2e-3  # start of secondary rays above the surface
@@ -15,6 +16,8 @@ OCCLUSION_REACH_M = 0.25
 OCCLUSION_STRENGTH = 0.55
 LAMP_SPREAD = 0.5  # of a lamp's radius: where its light comes from
 UNLIKE = np.float32(1e-2)  # squared distance of `alike` at which two pixels hardly share their light
+MIP_LEVELS = 5  # textures at full size to a sixteenth
+SLANT = np.float32(0.1)  # cosine below which a surface counts as seen edge-on
 PINHOLE = Lens()
 ROOM_M = 1.2  # narrower spaces of a flat are doorways
 
@@ -94,7 +97,9 @@ class Renderer:
         # A corner and the two edges from it, as barycentric coordinates want them.
         self.uv = np.concatenate([uv[:, 0], uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]], 1)
         self.texture, self.instance = np.concatenate(scene.texture), np.concatenate(scene.instance)
-        self.textures = np.stack(scene.textures)
+        self.texels, self.level_start = mipmaps(scene.textures)
+        corners = np.concatenate(scene.vertices)[self.triangles]
+        self.texel_m = texel_size(corners, self.uv)
         self.labels, self.rng = scene.labels, rng
         self.caster = o3d.t.geometry.RaycastingScene(nthreads=1)  # one process a core is faster than threads
         self.caster.add_triangles(
@@ -113,8 +118,11 @@ class Renderer:
         hit = np.isfinite(t)
         triangle[~hit], t = 0, np.where(hit, t, 0)
         normal = answer["primitive_normals"].numpy()
-        normal *= np.where(dot(normal, D) > 0, np.float32(-1), np.float32(1))[:, None]
-        albedo = self._albedo(triangle, answer["primitive_uvs"].numpy()).reshape(height, width, 3)
+        slope = dot(normal, D)
+        normal *= np.where(slope > 0, np.float32(-1), np.float32(1))[:, None]
+        # What a pixel covers, metres: the mean of its sides where the surface is seen at a slant.
+        covered = t / np.float32(K[0, 0]) / np.sqrt(np.maximum(np.abs(slope) / np.sqrt(dot(D, D)), SLANT))
+        albedo = self._albedo(triangle, answer["primitive_uvs"].numpy(), covered).reshape(height, width, 3)
         depth, normal = t.reshape(height, width), normal.reshape(height, width, 3)
         D = D.reshape(height, width, 3)[::2, ::2]
         P = (
@@ -134,16 +142,19 @@ class Renderer:
             self._camera, self._camera_rays = key, lens.rays(K, width, height).astype(np.float32)
         return self._camera_rays
 
-    def _albedo(self, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
-        """Colour times texture (nearest texel) of each hit, (N, 3) float32."""
+    def _albedo(self, triangle: np.ndarray, barycentric: np.ndarray, covered: np.ndarray) -> np.ndarray:
+        """Colour times texture of each hit, (N, 3) float32: the nearest texel as large as what its pixel covers, metres."""
         color, texture = np.take(self.colors, triangle, 0), np.take(self.texture, triangle)
         on = np.flatnonzero(texture >= 0)
         corner, b = np.take(self.uv, triangle[on], 0), np.take(barycentric, on, 0)
         uv = corner[:, :2] + corner[:, 2:4] * b[:, :1] + corner[:, 4:] * b[:, 1:]
-        size = self.textures.shape[1]
-        cell = ((uv - np.floor(uv)) * np.float32(size - 0.01)).astype(np.int64)
+        finer = np.take(covered, on) / np.take(self.texel_m, triangle[on])
+        level = np.clip(np.rint(np.log2(np.maximum(finer, 1))), 0, MIP_LEVELS - 1).astype(np.int64)
+        size = TEXTURE_SIZE >> level
+        cell = ((uv - np.floor(uv)) * (size - 0.01)[:, None]).astype(np.int64)
         texel = (np.take(texture, on) * size + (size - 1 - cell[:, 1])) * size + cell[:, 0]
-        color[on] *= np.take(self.textures.reshape(-1, 3), texel, 0) * np.float32(1 / 255)
+        texel += np.take(self.level_start, level)
+        color[on] *= np.take(self.texels, texel, 0) * np.float32(1 / 255)
         return color
 
     def _light(self, P: np.ndarray, normal: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -185,6 +196,22 @@ class Renderer:
     def _hits(self, P: np.ndarray, to: np.ndarray, reach: float) -> np.ndarray:
         """(N,) bool: whether anything lies between P and `reach` of the way to P + to."""
         return self.caster.test_occlusions(self._tensor(np.concatenate([P, to], 1)), 1e-3, reach).numpy()
+
+
+def mipmaps(textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Texels (N, 3) uint8 of all textures at full size, then all at half of it, …, and where each level starts."""
+    level, levels = list(textures), []
+    for _ in range(MIP_LEVELS):
+        levels.append(np.stack(level).reshape(-1, 3))
+        level = [cv2.resize(t, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for t in level]
+    return np.concatenate(levels), np.cumsum([0, *(len(v) for v in levels[:-1])])
+
+
+def texel_size(corners: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Edge in metres of a texel on each triangle, (T,). corners (T, 3, 3); uv (T, 6): a corner and the edges from it."""
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    texels = np.abs(uv[:, 2] * uv[:, 5] - uv[:, 3] * uv[:, 4]) * TEXTURE_SIZE**2
+    return np.sqrt(np.maximum(area, 1e-12) / np.maximum(texels, 1e-6)).astype(np.float32)
 
 
 def alike(normal: np.ndarray, depth: np.ndarray) -> np.ndarray:
