@@ -142,7 +142,12 @@ def test_scannet_says_what_is_missing(tmp_path):
         scannet_scenes(tmp_path, label_map, ("scene0011_00",))
     (tmp_path / "scene0015_00").mkdir()
     (tmp_path / "scene0015_00" / "scene0015_00.sens").write_bytes(struct.pack("<IQ", 3, 0))
-    with pytest.raises(ConfigError, match="version 3"):
+    write_sens(tmp_path / "scene0019_00", box_views(2))
+    torn = tmp_path / "scene0019_00" / "scene0019_00.sens"
+    torn.write_bytes(torn.read_bytes()[:400])
+    with pytest.raises(ConfigError, match="ends early"):
+        scannet.sens_frames(torn)
+    with pytest.raises(ConfigError, match=r"sens is a \.sens file of version 3"):
         scannet.sens_frames(tmp_path / "scene0015_00" / "scene0015_00.sens")
 
 
@@ -264,6 +269,7 @@ def test_the_command_leaves_tables_results_and_a_report(tmp_path, capsys, monkey
     ("options", "message"),
     [
         (["--rooms", "0"], "nothing to measure on"),
+        (["--rooms", "0", "--scannet", "scans", "--scenes", "none.txt"], "list of scenes none.txt"),
         (["--rooms", "1", "--only", "minni"], "no row is called 'minni'"),
         (["--set", "max_overlp=1"], "did you mean 'max_overlap'"),
         (["--set", "sets=two"], "sets=two"),

@@ -44,17 +44,31 @@ def data_sets(
     if rooms > 0:
         sets.append(rooms_data_set(rooms, procedural))
     if scannet:
-        names = tuple(scene_list.read_text().split()) if scene_list else DEFAULT_SCENES
+        names = scene_names(scene_list) if scene_list else DEFAULT_SCENES
         table = label_map or scannet.parent / "scannetv2-labels.combined.tsv"
         about = f"{len(names)} scenes of {scannet}, NYU40 labels"
-        sets.append(DataSet("scannet", scannet_scenes(scannet, table, names), "", about))
+        sets.append(DataSet("scannet", scannet_scenes(scannet, table, names), str(scannet.resolve()), about))
     if rgbd:
         form = read_format(labels or rgbd[0] / "labels.yaml")
         about = f"{', '.join(folder.name for folder in rgbd)}: {', '.join(form.classes.values())}"
-        sets.append(DataSet("rgbd", [folder_scene(folder, form) for folder in rgbd], str(form), about))
+        if len({folder.name for folder in rgbd}) < len(rgbd):
+            raise ConfigError("two --rgbd folders have the same name, which names a scene: rename one")
+        made_from = f"{form} {[str(folder.resolve()) for folder in rgbd]}"
+        sets.append(DataSet("rgbd", [folder_scene(folder, form) for folder in rgbd], made_from, about))
     if not sets:
         raise ConfigError("nothing to measure on: take --rooms, --scannet or --rgbd")
     return sets
+
+
+def scene_names(path: Path) -> tuple[str, ...]:
+    """Raises ConfigError if the list cannot be read or is empty."""
+    try:
+        names = tuple(path.read_text().split())
+    except OSError as error:
+        raise ConfigError(f"cannot read the list of scenes {path}: {error}") from error
+    if not names:
+        raise ConfigError(f"{path} lists no scenes: write one name a line, like scene0011_00")
+    return names
 
 
 def rooms_data_set(rooms: int, procedural: bool) -> DataSet:

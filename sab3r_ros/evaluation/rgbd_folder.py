@@ -57,6 +57,14 @@ def existing(stem: str, endings: Sequence[str]) -> Path:
     raise ConfigError(f"{stem}{endings[0]} is missing: each frame needs colour, depth, pose and labels")
 
 
+def read_image(path: Path, flag: int) -> np.ndarray:
+    """As OpenCV reads it. Raises ConfigError if it cannot."""
+    image = cv2.imread(str(path), flag)
+    if image is None:
+        raise ConfigError(f"{path} is not an image that can be read")
+    return image
+
+
 def folder_scene(folder: Path, form: FolderFormat) -> Scene:
     """Frames in the order of their names. Raises ConfigError if there are none, or without intrinsics."""
     stems = sorted(str(p).removesuffix(".pose.txt") for p in folder.glob("*.pose.txt"))
@@ -69,11 +77,11 @@ def folder_scene(folder: Path, form: FolderFormat) -> Scene:
         lookup[label] = k
 
     def load(k: int) -> LabelledView:
-        image = cv2.imread(str(existing(stems[k], COLOR)), cv2.IMREAD_COLOR)[..., ::-1]
-        units = cv2.imread(str(existing(stems[k], (".depth.png",))), cv2.IMREAD_UNCHANGED).astype(np.uint16)
+        image = read_image(existing(stems[k], COLOR), cv2.IMREAD_COLOR)[..., ::-1]
+        units = read_image(existing(stems[k], (".depth.png",)), cv2.IMREAD_UNCHANGED).astype(np.uint16)
         if form.depth_rotated:
             units = (units << 13) | (units >> 3)
-        labels = cv2.imread(str(existing(stems[k], LABEL)), cv2.IMREAD_UNCHANGED)
+        labels = read_image(existing(stems[k], LABEL), cv2.IMREAD_UNCHANGED)
         h, w = units.shape
         return LabelledView(
             cv2.resize(np.ascontiguousarray(image), (w, h), interpolation=cv2.INTER_AREA),

@@ -109,8 +109,17 @@ def exported_frames(folder: Path) -> tuple[int, np.ndarray, Callable[[int], RawF
 @lru_cache(maxsize=2)
 def sens_index(path: Path) -> tuple[np.ndarray, tuple[int, int], float, list[tuple[int, int, int]]]:
     """Of a .sens file, version 4: intrinsics of depth, its (height, width), units a metre, and of each frame where its record
-    begins and how long colour and depth are. Raises ConfigError for another version or compression.
+    begins and how long colour and depth are. Raises ConfigError for another version or compression, or a torn file.
     """
+    try:
+        return read_sens_index(path)
+    except ConfigError:
+        raise
+    except (struct.error, ValueError) as error:
+        raise ConfigError(f"{path} ends early: fetch it again ({error})") from error
+
+
+def read_sens_index(path: Path) -> tuple[np.ndarray, tuple[int, int], float, list[tuple[int, int, int]]]:
     with path.open("rb") as f:
         (version,) = struct.unpack("<I", f.read(4))
         if version != 4:
