@@ -23,7 +23,7 @@ from small_rooms import box_room, box_views
 from sab3r_ros.cli import main
 from sab3r_ros.config import MapAndLocateConfig
 from sab3r_ros.errors import ConfigError
-from sab3r_ros.evaluation import report, scannet
+from sab3r_ros.evaluation import bounds, report, scannet
 from sab3r_ros.evaluation.labels import ASKED, NYU40, asked_index
 from sab3r_ros.evaluation.rgbd_folder import FolderFormat, folder_scene, read_format
 from sab3r_ros.evaluation.runner import Processes, run_scenes
@@ -181,6 +181,14 @@ def test_a_bad_description_of_labels_says_so(text, tmp_path):
 
 def test_the_shipped_description_is_read():
     assert read_format(Path(__file__).parents[1] / "config" / "bench_shelf.yaml").classes[132] == "tissue box"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_bounds():
+    """Oracle and chance look at a quarter of the pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "LONG_SIDE", 128)
+        yield
 
 
 class Alone(Processes):
