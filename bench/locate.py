@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,9 @@ def main() -> None:
     )
     parser.add_argument("--rooms", type=Path, required=True, help="test rooms")
     parser.add_argument("--validation", type=Path, help="rooms for peers' thresholds and for --calibrate")
+    parser.add_argument(
+        "--pairs", type=Path, help="rooms with things in two colours (rooms.write --kind pairs): adds a row"
+    )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=40, help="most rooms of each kind")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
@@ -75,6 +79,14 @@ def main() -> None:
     predicted = predicted_maps(args.rooms)
     more, tally = quality("truth geometry, model's features", predicted, text, config)
     rows |= more | language(predicted, text, config)
+    if args.pairs:
+        rows |= colors(
+            "true captions",
+            rooms_of(args.pairs, args, lambda s, a, b: caption_map(s, a, b, text)),
+            text,
+            config,
+        )
+        rows |= colors("model's features", predicted_maps(args.pairs), text, config)
     if args.full:
         full = rooms_of(args.rooms, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
         rows |= quality("mapped from images", full, text, config)[0]
@@ -141,23 +153,22 @@ def quality(
 
 
 def language(rooms: list[RoomMap], text: TextEncoder, config: LocateConfig) -> dict[str, str]:
-    """Synonyms and colours."""
-    by_name, by_synonym, colors = Tally(), Tally(), []
+    """Synonyms."""
+    by_name, by_synonym = Tally(), Tally()
     for room in rooms:
         locator = Locator(room.basis, text, config)
-
-        def ask(query, room=room, locator=locator):
-            return locator.locate(room.snapshot, query)
-
-        ask_synonyms(room, ask, text, by_name, by_synonym)
-        colors += ask_colors(room, ask)
+        ask_synonyms(room, partial(locator.locate, room.snapshot), text, by_name, by_synonym)
     kept = by_synonym.f1 / by_name.f1 if by_name.f1 else float("nan")
-    things = by_name.hits + by_name.missed
-    right = f"{np.mean(colors):.2f} of {len(colors)}" if colors else "none there"
-    return {
-        "synonyms instead of names: F1 kept": f"{kept:.2f} ({by_name.f1:.2f} → {by_synonym.f1:.2f}, {things} things)",
-        "right colour first, where a room has several": right,
-    }
+    change = f"{by_name.f1:.2f} → {by_synonym.f1:.2f}, {by_name.hits + by_name.missed} things"
+    return {"synonyms instead of names: F1 kept": f"{kept:.2f} ({change})"}
+
+
+def colors(name: str, rooms: list[RoomMap], text: TextEncoder, config: LocateConfig) -> dict[str, str]:
+    """Of things in two colours: how often is the one that was asked for the first of the answer?"""
+    right: list[bool] = []
+    for room in rooms:
+        right += ask_colors(room, partial(Locator(room.basis, text, config).locate, room.snapshot))
+    return {f"right colour of a pair first, {name}": f"{np.mean(right):.2f} of {len(right)}"}
 
 
 def best_threshold(kind, rooms: list[RoomMap], text: TextEncoder) -> float:

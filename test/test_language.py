@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_maps import box_points
 
-from sab3r_ros.querying.colors import color_degree, room_white, seen_colors
+from sab3r_ros.querying.colors import color_lift, room_white, seen_colors
 from sab3r_ros.querying.language import COLORS, parse, singular
+from sab3r_ros.querying.narrow import with_odds
 from sab3r_ros.querying.relations import (
     above_degree,
     between_degree,
@@ -169,5 +170,16 @@ def test_colors_are_told_in_dim_light(color, rgb):
     room = np.concatenate([np.full((900, 3), 160), np.full((100, 3), 30)])
     seen = seen_colors(np.tile(np.uint8(rgb), (50, 1)), room_white(room))
     flat = np.ones(len(COLORS))
-    assert color_degree(color, seen, flat) == 1
-    assert color_degree("green", seen, flat) < 0.7
+    assert color_lift(color, seen, flat) > 2 and seen.argmax() == COLORS.index(color)
+    assert color_lift("green", seen, flat) < 0.7
+
+
+def test_a_colour_that_fits_raises_the_odds():
+    seen, flat = np.full(len(COLORS), 0.01), np.ones(len(COLORS))
+    seen[COLORS.index("red")] = 1.0
+    lift = color_lift("red", seen, flat)
+    assert lift == pytest.approx(12 / (1 + 11 * 0.01))
+    assert with_odds(0.1, lift) == pytest.approx(
+        0.1 * lift / (0.1 * lift + 0.9)
+    )  # a faint chair, but a red one
+    assert color_lift("blue", seen, flat) < 0.2 and with_odds(1.0, lift) == 1

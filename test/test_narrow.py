@@ -116,6 +116,16 @@ def test_something_like_a_vector_is_found(room, locator):
     assert not locator.like(room, WORDS.encode(["mug"])[0], "the picture's thing").success
 
 
+def test_several_labels_in_one_call(room, locator):
+    answer = locator.locate_all(room, ["chair", "the table", "couch", "mug"], max_objects=2)
+    assert sorted(o.label for o in answer.objects) == ["chair", "chair", "table"]
+    assert "2 'chair'; 1 'table'; 0 'couch'; 0 'mug'" in answer.message
+    one = locator.locate_all(room, ["lamp", "a red lamp"])  # the same things by two names are given once
+    assert len(one.objects) == 2 == len({o.id for o in one.objects})
+    with pytest.raises(QueryError, match="list of queries is empty"):
+        locator.locate_all(room, [])
+
+
 def test_a_standing_query_reports_each_thing_once(room, locator):
     told = []
     standing = StandingQueries(locator)

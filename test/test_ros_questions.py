@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from geometry_msgs.msg import Point, PointStamped
-from ros_rig import LATCHED, Rig
+from oracle import walk
+from ros_rig import LATCHED, Rig, image_message
 from sab3r_ros.msg import LocatedObject
 from sab3r_ros.srv import Locate
 from std_msgs.msg import Header, String
@@ -41,3 +43,17 @@ def test_what_is_watched_for_is_reported_once():
         rig.hear("watching for nothing")
         wishes.publish(String(data="x" * 2000))
         rig.hear("watch:", "2000 characters")
+
+
+def test_labels_and_a_picture_are_asked_by_the_service():
+    with Rig() as rig:
+        rig.mapped()
+        both = rig.call(Locate, "locate", labels=["box 2", "box 3", "bathtub"])[0]
+        assert both.success and {o.label for o in both.objects} == {"box 2", "box 3"}
+        assert "0 'bathtub'" in both.message
+        refused = rig.call(
+            Locate, "locate", query="box 2", image=image_message(np.zeros((8, 8, 3), np.uint8), 0.0)
+        )[0]
+        assert not refused.success and "a picture and words" in refused.message
+        seen = rig.call(Locate, "locate", image=image_message(rig.world.image(walk(1)[0]), 0.0))[0]
+        assert "the picture" in seen.message

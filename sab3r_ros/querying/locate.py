@@ -10,10 +10,10 @@ import numpy as np
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.map_file import SavedMap
-from sab3r_ros.querying.language import Request, parse
+from sab3r_ros.querying.language import COLORS, Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
-from sab3r_ros.querying.narrow import Narrower
+from sab3r_ros.querying.narrow import Narrower, with_odds
 from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.regions import JOIN, Evidence, best_disjoint
@@ -24,6 +24,7 @@ from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
 LEAST_SHARE = 0.011  # voxels with less are no part of anything that is found
 COMMON = 0.01  # the map's most likely hundredth tells how common in it the query is
+SAME_THING = 0.5  # share of the smaller object's voxels from which two queries' objects are one thing
 POINTED_M = 0.05  # voxels this near to the pointed one are what is pointed at
 REACH_M = 0.3  # a point farther than this from the map points at nothing
 
@@ -73,17 +74,56 @@ class Locator:
             search = self._search(snapshot, self.scorer.phrases(name), name, threshold)
             return [o for o in search.objects if o.score >= threshold]
 
+        # A thing that may just be one, in a colour that fits well, is likely enough to be what is meant.
+        least = with_odds(threshold, 1 / len(COLORS)) if request.color else threshold
         phrases = self.scorer.phrases(request.thing, tuple(distractors))
-        search = self._search(snapshot, phrases, request.label, threshold)
-        things = [o for o in search.objects if o.score >= threshold]
-        if not things:
-            return self._miss(snapshot, request.label, search, threshold)
+        search = self._search(snapshot, phrases, request.label, least)
+        candidates = [o for o in search.objects if o.score >= least]
+        things = [o for o in candidates if o.score >= threshold]
         narrower = Narrower(snapshot, self.scorer.basis, self.scorer.text, find)
-        objects = narrower.narrow(request, things)
+        objects = narrower.narrow(request, candidates) if candidates else []
         found = [o for o in objects if o.score >= threshold]
+        if not (things or found):
+            return self._miss(snapshot, request.label, search, threshold)
         message = found_message(request, things, objects, found, most, narrower.notes)
         kept = tuple(self.memory.identify(snapshot, found[:most]))
         return LocateAnswer(bool(kept), message, kept, max(o.score for o in objects))
+
+    def locate_all(
+        self,
+        snapshot: MapSnapshot,
+        queries: Sequence[str],
+        distractors: Sequence[str] = (),
+        min_score: float | None = None,
+        max_objects: int | None = None,
+    ) -> LocateAnswer:
+        """The objects of several queries at once, each labelled with its own, best first; max_objects of each.
+
+        Where two queries found the same thing, it is the one's with the better score. Raises QueryError as `locate`.
+        """
+        if not queries:
+            raise QueryError("the list of queries is empty: name one thing or more")
+        _, most = self._limits(snapshot, min_score, max_objects)
+        found: list[LocatedObject] = []
+        counts, best = dict.fromkeys(queries, 0), 0.0
+        for query in counts:
+            answer = self.locate(snapshot, query, distractors, min_score, len(snapshot))
+            found, best = found + list(answer.objects), max(best, answer.best_score)
+        kept: list[LocatedObject] = []
+        owner = np.full(len(snapshot), -1)
+        for o in sorted(found, key=lambda o: -o.score):
+            taken = np.unique(owner[o.indices], return_counts=True)
+            same = any(
+                k >= 0 and n > SAME_THING * min(len(o.indices), len(kept[k].indices))
+                for k, n in zip(*taken, strict=True)
+            )
+            query = next(q for q in counts if parse(q).label == o.label)
+            if not same and counts[query] < most:
+                counts[query] += 1
+                owner[o.indices] = len(kept)
+                kept.append(o)
+        message = "; ".join(f"{n} '{normalise(query)}'" for query, n in counts.items())
+        return LocateAnswer(bool(kept), f"found {message}", tuple(kept), best)
 
     def at_point(
         self, snapshot: MapSnapshot, point: np.ndarray, max_objects: int | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sab3r_ros.querying.colors import color_degree, room_white, said_colors, seen_colors
+from sab3r_ros.querying.colors import color_lift, room_white, said_colors, seen_colors
 from sab3r_ros.querying.language import COLORS, Request
 from sab3r_ros.querying.objects import point_on, upright_box
 from sab3r_ros.querying.relations import DEGREES, SIDES, between_degree, gap, seen_degree
@@ -33,9 +33,14 @@ WHITE_SAMPLE = 20_000  # voxels, spread over the map, whose colours tell what is
 WRONG_SIZE = 0.6  # factor for the candidate that is farthest from the size that was asked for
 
 
+def with_odds(score: float, factor: float) -> float:
+    """The probability whose odds are `factor` times those of `score`."""
+    return score * factor / (score * factor + 1 - score) if score < 1 else float(factor > 0)
+
+
 class Narrower:
-    """Applies what a request says beyond the thing's name. Each step scales the scores by a degree 0..1 and may
-    leave a note for people.
+    """Applies what a request says beyond the thing's name. A colour that fits raises a thing's odds; one that does not, and
+    the other steps, scale its score by a degree 0..1. Each may leave a note for people.
 
     basis: (L, D) of the map's features. find: a thing's name → its objects in the same map, best first.
     """
@@ -47,7 +52,7 @@ class Narrower:
         self.notes: list[str] = []
 
     def narrow(self, request: Request, objects: Objects) -> Objects:
-        """Best first, scores not larger than before."""
+        """Best first."""
         if request.color:
             objects = self._by_color(request, objects)
         if request.size:
@@ -73,11 +78,14 @@ class Narrower:
             language = self.basis @ self.snapshot.features_of(o.indices).mean(0)
             said = said_colors(language, request.thing, self.text)
             seen = seen_colors(self.snapshot.colors_of(o.indices), white)
-            out.append((color_degree(request.color, seen, said), COLORS[int(np.argmax(seen * said))], o))
-        if out and max(degree for degree, _, _ in out) < 0.5:
+            lift = color_lift(request.color, seen, said)
+            out.append((lift, COLORS[int(np.argmax(seen * said))], o))
+        if out and max(lift for lift, _, _ in out) < 1:
             others = ", ".join(dict.fromkeys(color for _, color, _ in out))
             self.notes.append(f"every '{request.thing}' looks {others} rather than {request.color}")
-        return [replace(o, score=o.score * degree) for degree, _, o in out]
+        return [
+            replace(o, score=with_odds(o.score, lift) if lift > 1 else o.score * lift) for lift, _, o in out
+        ]
 
     def _by_size(self, request: Request, objects: Objects) -> Objects:
         what, sign = request.size  # type: ignore[misc]

@@ -13,7 +13,9 @@ from sab3r_ros.errors import Sab3rError
 from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.querying.locate import Locator
+from sab3r_ros.querying.pictures import image_vector
 from sab3r_ros.ros import conversions
+from sab3r_ros.ros.images import rgb_of
 from sab3r_ros.ros.questions import Questions
 from sab3r_ros.srv import LoadMap, Locate, ResetMap, SaveMap, SetScale
 from sab3r_ros.types import LocateAnswer, MapSnapshot
@@ -69,7 +71,15 @@ class Services:
                 )
             # A zero field means the default; negative or absurd values are the locator's to refuse.
             least, most = request.min_score or None, request.max_objects or None
-            return self.locator.locate(snapshot, request.query, tuple(request.distractors), least, most)
+            queries, others = [q for q in (request.query, *request.labels) if q.strip()], request.distractors
+            if request.image.data:
+                if queries:
+                    raise Sab3rError("a picture and words were given: ask for one of them")
+                vector = image_vector(mapper.model, rgb_of(request.image))
+                return self.locator.like(snapshot, vector, "the picture", least, most)
+            if request.labels:
+                return self.locator.locate_all(snapshot, queries, others, least, most)
+            return self.locator.locate(snapshot, request.query, others, least, most)
 
         answer, problem = self._guarded(ask)
         answer = answer or LocateAnswer(False, problem, (), 0.0)
@@ -78,7 +88,8 @@ class Services:
         response.objects = [conversions.located(o, snapshot, header) for o in answer.objects]
         response.points = conversions.located_cloud(answer.objects, snapshot, header)
         self.node.outputs.publish_located(answer, snapshot, header)
-        self.log.info(f"locate '{request.query[:60]}': {answer.message}")
+        asked = request.query or ", ".join(request.labels) or "the picture"
+        self.log.info(f"locate '{asked[:60]}': {answer.message}")
         return response
 
     def on_save(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
