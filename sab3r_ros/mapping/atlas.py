@@ -19,6 +19,8 @@ from sab3r_ros.types import MapSnapshot, Trajectory, View
 
 # Map from first camera: the camera's right, down, forward (RDF) become −y, −z, x (REP-103).
 T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
+LARGE_MOVE_VOXELS = 2.0  # a correction that is applied at once
+LEAST_PATIENCE = 30  # keyframes that smaller ones wait for at least, in a small map
 PIECE_GAP_M = 100.0  # a part of the map whose place is not known yet lies so far beside the rest
 
 
@@ -43,6 +45,7 @@ class Atlas:
         )
         self.version = version
         self._sits: dict[int, Sim3] = {}  # where a keyframe's voxels were put
+        self._moved_at = 0  # keyframes in the graph when voxels last moved
         self._snapshot: MapSnapshot | None = None
 
     @property
@@ -77,21 +80,34 @@ class Atlas:
                 self.graph.close(loop)
             else:
                 self.graph.join(loop)
-            self._move_voxels()
+            self._move_voxels(LARGE_MOVE_VOXELS * self.config.voxel_size_m)
             self.version += 1
 
-    def _move_voxels(self) -> None:
-        """Only those of keyframes whose surroundings moved by more than half a voxel: the rest can wait."""
-        moves = {}
+    def _move_voxels(self, least_m: float) -> None:
+        """Those of keyframes whose surroundings moved by `least_m`, if any did; then all that moved by half a voxel as well.
+
+        Moving costs as much as the map is large: small corrections wait for a large one, or until there are many new
+        keyframes, so that what a keyframe costs does not grow with the map.
+        """
+        gaps = {}
         for k, T in self.graph.T_WK.items():
             if T is not self._sits[k]:
                 ahead = np.array([[0, 0, 0], [0, 0, self.depths[k]]])
-                gap = np.linalg.norm(T.apply(ahead) - self._sits[k].apply(ahead), axis=1).max()
-                if gap > self.config.voxel_size_m / 2:
-                    moves[k] = T @ self._sits[k].inverse()
-                    self._sits[k] = T
-        if moves:
-            self.world.move(moves)
+                gaps[k] = np.linalg.norm(T.apply(ahead) - self._sits[k].apply(ahead), axis=1).max()
+        patience = max(LEAST_PATIENCE, len(self.graph) // 20)
+        if not gaps or (max(gaps.values()) < least_m and len(self.graph) < self._moved_at + patience):
+            return
+        moved = [k for k, gap in gaps.items() if gap > self.config.voxel_size_m / 2]
+        if moved:
+            self.world.move({k: self.graph.T_WK[k] @ self._sits[k].inverse() for k in moved})
+            self._sits |= {k: self.graph.T_WK[k] for k in moved}
+        self._moved_at = len(self.graph)
+
+    def rest(self) -> None:
+        """Nothing comes for a while: voxels move to where they belong."""
+        with self.lock:
+            self._move_voxels(self.config.voxel_size_m / 2)
+            self.version += 1
 
     def rescale(self, factor: float) -> None:
         """Multiply all lengths of the map, which are metres from then on."""

@@ -115,7 +115,9 @@ class IncrementalMapper:
 
     def flush(self) -> MapUpdate | None:
         """Process the keyframes that wait for their window to fill; nothing to do with fewer than two, or none waiting."""
-        return self._process_window() if self._waiting() and len(self.window.keyframes) >= 2 else None
+        update = self._process_window() if self._waiting() and len(self.window.keyframes) >= 2 else None
+        self.atlas.rest()
+        return update
 
     def _process_window(self) -> MapUpdate | None:
         fresh = self._waiting()
