@@ -83,11 +83,11 @@ class Atlas:
             self._move_voxels(LARGE_MOVE_VOXELS * self.config.voxel_size_m)
             self.version += 1
 
-    def _move_voxels(self, least_m: float) -> None:
+    def _move_voxels(self, least_m: float) -> bool:
         """Those of keyframes whose surroundings moved by `least_m`, if any did; then all that moved by half a voxel as well.
 
         Moving costs as much as the map is large: small corrections wait for a large one, or until there are many new
-        keyframes, so that what a keyframe costs does not grow with the map.
+        keyframes, so that what a keyframe costs does not grow with the map. Returns whether any moved.
         """
         gaps = {}
         for k, T in self.graph.T_WK.items():
@@ -96,18 +96,18 @@ class Atlas:
                 gaps[k] = np.linalg.norm(T.apply(ahead) - self._sits[k].apply(ahead), axis=1).max()
         patience = max(LEAST_PATIENCE, len(self.graph) // 20)
         if not gaps or (max(gaps.values()) < least_m and len(self.graph) < self._moved_at + patience):
-            return
+            return False
         moved = [k for k, gap in gaps.items() if gap > self.config.voxel_size_m / 2]
         if moved:
             self.world.move({k: self.graph.T_WK[k] @ self._sits[k].inverse() for k in moved})
             self._sits |= {k: self.graph.T_WK[k] for k in moved}
         self._moved_at = len(self.graph)
+        return bool(moved)
 
     def rest(self) -> None:
         """Nothing comes for a while: voxels move to where they belong."""
         with self.lock:
-            self._move_voxels(self.config.voxel_size_m / 2)
-            self.version += 1
+            self.version += self._move_voxels(self.config.voxel_size_m / 2)
 
     def rescale(self, factor: float) -> None:
         """Multiply all lengths of the map, which are metres from then on."""
@@ -121,8 +121,8 @@ class Atlas:
 
     def trajectory(self) -> Trajectory:
         """Poses of the keyframes, in the order of their arrival."""
-        poses = [T.rigid() for T in list(self.graph.T_WK.values())]
-        stamps = list(self.stamps.values())[: len(poses)]
+        stamps = list(self.stamps.values())  # a keyframe has its pose before it has its stamp
+        poses = [T.rigid() for T in list(self.graph.T_WK.values())[: len(stamps)]]
         return Trajectory(np.array(stamps), np.stack(poses) if poses else np.zeros((0, 4, 4)))
 
     def snapshot(self) -> MapSnapshot:
