@@ -3,7 +3,8 @@
     python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --full --out build/bench/locate
 
 Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Peers' thresholds are chosen on the validation rooms. After a
-change of the checkpoint, --calibrate fits the score to it, on the validation rooms, too.
+change of the checkpoint, --calibrate fits the score to it, on the validation rooms, too; then write the new defaults into
+config/mapper.yaml (python -m tools.parameter_file).
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ def main() -> None:
     if args.full:
         full = rooms_of(args.rooms, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
         rows |= quality("mapped from images", full, text, config)[0]
+        rows["mapped from images: rooms with a map of three keyframes or more"] = (
+            f"{len(full)} of {len(exact)}"
+        )
     for name, kind in PEERS.items() if validation else ():
         threshold = best_threshold(kind, validation, text)
         theirs = tally_of(
