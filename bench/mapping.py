@@ -90,6 +90,7 @@ def flat_part(quick: bool) -> list[Row]:
     walk, without = Walk(OracleNetwork(place)), Walk(OracleNetwork(place), loops=NEVER)
     walk.go(poses, "with loops")
     without.go(poses, "without")
+    walk.mapper.flush()
     accuracy, completeness = map_quality(walk)
     status = walk.mapper.status()
     return [

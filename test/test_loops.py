@@ -6,6 +6,7 @@ from oracle import trajectory_error
 from oracle_flat import OracleNetwork, Place
 
 from sab3r_ros.config import LoopConfig, MapperConfig
+from sab3r_ros.geometry.sim3 import umeyama
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.types import TrackingState
 
@@ -59,11 +60,13 @@ def test_twin_rooms_stay_two_rooms():
     place = Place("twins", 0, size=SMALL)
     way = place.walk(300)
     mapper = walked(place, way)
+    estimate, truth = mapper.trajectory().T_WC[:, :3, 3], np.stack(way)[:, :3, 3]
+    metres, _, _ = umeyama(estimate, truth)
     graph, stamps = mapper.atlas.graph, mapper.atlas.stamps
-    loops = {id(e): e for some in graph.edges.values() for e in some if e.loop}.values()
-    for e in loops:
-        a, b = (way[int(stamps[k])][:3, 3] for k in (e.i, e.j))
-        assert np.linalg.norm(a - b) < 3.0  # the twins are more than 3 m apart
+    for e in {id(e): e for some in graph.edges.values() for e in some if e.loop}.values():
+        T_Wi, T_Wj = (way[int(stamps[k])] for k in (e.i, e.j))
+        claimed = T_Wi[:3, :3] @ e.T_ij.t * graph.T_WK[e.i].s * metres
+        assert np.linalg.norm(T_Wi[:3, 3] + claimed - T_Wj[:3, 3]) < 1.0  # the twins are more than 3 m apart
     assert mapper.recogniser.refused >= 3  # and they were tempting
     assert trajectory_error(mapper.trajectory().T_WC, np.stack(way)) < 0.02
 

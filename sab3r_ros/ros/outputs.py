@@ -52,8 +52,8 @@ class Outputs:
     def publish_pose(self, mapper: IncrementalMapper, camera_frame: str, known: KnownPoses | None) -> None:
         """TF at the newest keyframe: from the map to the camera, or to the frame in which its pose is known (REP-105)."""
         pose = mapper.current_pose()
-        if pose is None or not self.config.publish_tf:
-            return
+        if pose is None or not self.config.publish_tf or mapper.tracking is TrackingState.RELOCALISING:
+            return  # a piece beside the map says nothing of where the camera is in it
         (stamp, T), child = pose, camera_frame
         if known is not None:  # the camera has a parent there already
             T_OC = known.at(camera_frame, stamp)
