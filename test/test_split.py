@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from small_maps import box_points
 
-from sab3r_ros.querying.split import separate
+from sab3r_ros.querying.split import separate, with_their_feet
 
 JOIN, FINE = 0.2, 0.1
 
@@ -50,3 +50,13 @@ def test_a_table_top_cut_by_something_in_front_of_it_is_one():
 def test_far_things_are_apart_and_nothing_is_nothing():
     assert count(chair(0, 0), chair(3, 0), chair(0, 3)) == 3
     assert len(separate(np.zeros((0, 3)), JOIN, FINE)) == 0
+
+
+def test_a_seat_takes_its_foot_and_leaves_its_neighbour():
+    seat, foot = box_points((0, 0, 0.6), (0.5, 0.5, 0.3)), box_points((0, 0, 0.05), (0.5, 0.5, 0.1))
+    other = box_points((0.8, 0, 0.6), (0.5, 0.5, 0.3))
+    points = np.concatenate([seat, other, foot])
+    parts = np.split(np.arange(len(points)), np.cumsum([len(seat), len(other)]))
+    together = with_their_feet(parts, points, 0.5)
+    assert [len(p) for p in together] == [len(seat) + len(foot), len(other)]
+    assert len(with_their_feet(parts, points, 0.2)) == 3  # too far below

@@ -18,7 +18,7 @@ from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.regions import JOIN, Evidence, best_disjoint
 from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
-from sab3r_ros.querying.split import separate
+from sab3r_ros.querying.split import separate, with_their_feet
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
@@ -244,8 +244,9 @@ class Locator:
             piece = separate(points[here], JOIN * cell_m, fine_m)
             chosen += [(score, here[piece == p]) for p in np.unique(piece)]
         good = [(score, here) for score, here in chosen if score >= threshold and len(here) >= c.min_voxels]
-        parts = without_crumbs([here for _, here in good], points, c.min_voxels, c.min_part, c.crumb_reach_m)
-        kept = [(score, here) for score, here in good if any(here is part for part in parts)] or chosen[:1]
+        whole = with_their_feet([here for _, here in good], points, c.crumb_reach_m)
+        parts = without_crumbs(whole, points, c.min_voxels, c.min_part, c.crumb_reach_m)
+        kept = [(max(score for score, here in good if here[0] in part), part) for part in parts] or chosen[:1]
         objects = [self._object(snapshot, label, score, likely[here], share[here]) for score, here in kept]
         return Search(phrases, ranks, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
 

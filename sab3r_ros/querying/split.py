@@ -17,6 +17,7 @@ PLAN_CELL_M = 0.05
 PLAN_OVERLAP = (
     0.1  # bodies that share more of their ground plan are parts of one thing: a table top and its foot
 )
+STACKED_OVERLAP = 0.4  # and parts with a gap between them, if they share at least this share
 HEIGHT_OVERLAP = 0.5  # bodies that share less of their height range are, too: a backrest and a seat
 
 
@@ -61,11 +62,38 @@ def body_groups(points: np.ndarray, fine: np.ndarray) -> np.ndarray:
     return out
 
 
+def with_their_feet(parts: list[np.ndarray], points: np.ndarray, reach_m: float) -> list[np.ndarray]:
+    """Parts (rows of points (N, 3)), in order, each with the later ones that stand over or under it, at most reach_m away: a
+    seat and its foot, where what is between them was never seen.
+    """
+    kept: list[np.ndarray] = []
+    for part in parts:
+        for k, other in enumerate(kept):
+            if stacked(points[part], points[other], reach_m):
+                kept[k] = np.concatenate([other, part])
+                break
+        else:
+            kept.append(part)
+    return kept
+
+
+def stacked(a: np.ndarray, b: np.ndarray, reach_m: float) -> bool:
+    """Whether most of the smaller's ground plan lies in the other's, and they share little of their height."""
+    plan_a, plan_b = plan(a), plan(b)
+    if len(plan_a & plan_b) < STACKED_OVERLAP * min(len(plan_a), len(plan_b)):
+        return False
+    low, high = max(a[:, 2].min(), b[:, 2].min()), min(a[:, 2].max(), b[:, 2].max())
+    return low - high <= reach_m and high - low < HEIGHT_OVERLAP * min(np.ptp(a[:, 2]), np.ptp(b[:, 2]))
+
+
+def plan(points: np.ndarray) -> set[tuple[int, int]]:
+    """The cells of the ground that points (N, 3) stand over."""
+    return {tuple(c) for c in np.unique(np.floor(points[:, :2] / PLAN_CELL_M).astype(int), axis=0).tolist()}
+
+
 def one_thing(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two bodies stand over each other rather than side by side."""
-    plan_a, plan_b = (
-        {tuple(c) for c in np.floor(p[:, :2] / PLAN_CELL_M).astype(int).tolist()} for p in (a, b)
-    )
+    plan_a, plan_b = plan(a), plan(b)
     if len(plan_a & plan_b) > PLAN_OVERLAP * min(len(plan_a), len(plan_b)):
         return True
     low, high = max(a[:, 2].min(), b[:, 2].min()), min(a[:, 2].max(), b[:, 2].max())
