@@ -140,7 +140,7 @@ def refine(
                 break
             A, b = kept
         else:
-            if cost - new_cost < 1e-5 * new_cost:
+            if cost - new_cost < 1e-4 * new_cost:
                 break
             cost, damping = new_cost, max(damping / 3, 1e-7)
             previous, kept = current, (A, b)

@@ -17,7 +17,7 @@ from sab3r_ros.mapping.matching import Matches, match_views, points_at
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.types import View
 
-SHARED_SAMPLES = 4000  # pixels of the shared keyframes that place a window in the map
+SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
 
 class FocalEstimate:
