@@ -79,6 +79,8 @@ def with_their_feet(parts: list[np.ndarray], points: np.ndarray, reach_m: float)
 
 def stacked(a: np.ndarray, b: np.ndarray, reach_m: float) -> bool:
     """Whether most of the smaller's ground plan lies in the other's, and they share little of their height."""
+    if (a.min(0)[:2] > b.max(0)[:2]).any() or (b.min(0)[:2] > a.max(0)[:2]).any():
+        return False
     plan_a, plan_b = plan(a), plan(b)
     if len(plan_a & plan_b) < STACKED_OVERLAP * min(len(plan_a), len(plan_b)):
         return False
