@@ -240,8 +240,6 @@ class Locator:
         for score, region in best_disjoint(regions, self.scorer.score(regions, float(logit_of(common)))):
             if score < threshold and chosen:
                 break  # what follows is worse
-            if chosen and score < threshold:
-                break
             here = np.searchsorted(likely, region.rows)
             piece = separate(points[here], JOIN * cell_m, fine_m)
             chosen += [(score, here[piece == p]) for p in np.unique(piece)]
