@@ -5,7 +5,8 @@
 Codes that are fitted (a PCA basis, a codebook) are fitted on the first half of the rooms and judged on the second.
 "Loss" is one minus the cosine of the language vectors; "flips" are vectors whose nearest indoor noun changes; "after
 100 updates" is the loss, against the same mean in float32, of a mean that was stored in the code after each of 100
-noisy views, the first 10 of them of another thing.
+noisy views, the first 10 of them of another thing: the case that separates the codes, a mean that must still move with
+little noise to help it over the code's steps. Where views only scatter about one feature, their noise does that.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,12 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Cells as a Markdown table."""
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def markdown(rows: Mapping[str, Mapping[str, Cell]]) -> str:
     """Rows by name, their columns in the order in which they first occur. Floats with two digits, NaN and gaps as –."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
@@ -50,9 +56,10 @@ def markdown(rows: Mapping[str, Mapping[str, Cell]]) -> str:
             return "–" if math.isnan(value) else f"{value:.2f}"
         return str(value)
 
-    lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[name, *(shown(row.get(c, math.nan)) for c in columns)] for name, row in rows.items()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table(
+        ("", *columns),
+        [[name, *(shown(row.get(c, math.nan)) for c in columns)] for name, row in rows.items()],
+    )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from sab3r_ros.evaluation.cost import Cost
 from sab3r_ros.evaluation.groups import SIZES
 from sab3r_ros.evaluation.map_and_locate import Figures, figures
+from sab3r_ros.evaluation.record import table
 from sab3r_ros.evaluation.runner import score_from_json
 from sab3r_ros.evaluation.systems import PUBLISHED
 
@@ -66,11 +67,6 @@ def quality_cells(row: Row, size: int) -> list[str]:
     ]  # fmt: skip
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def quality_tables(rows: Sequence[Row], missing: dict[str, str]) -> str:
     """One table a group size, and why rows are empty. The same results give the same digits: no time is in it."""
     out = []
@@ -78,7 +74,7 @@ def quality_tables(rows: Sequence[Row], missing: dict[str, str]) -> str:
         groups = max((row.figures[size].groups for row in rows), default=0)
         body = [[row.name, *quality_cells(row, size)] for row in rows]
         body += [[name, "not here", *["–"] * (len(QUALITY) - 1)] for name in missing]
-        out.append(f"{size} views, {groups} groups\n\n{markdown(('', *QUALITY), body)}")
+        out.append(f"{size} views, {groups} groups\n\n{table(('', *QUALITY), body)}")
     out.append("".join(f"- {name}: {why}\n" for name, why in missing.items()))
     return "\n".join(out)
 
@@ -95,7 +91,7 @@ def class_table(rows: Sequence[Row], classes: Sequence[str], size: int) -> str:
         ]
         for k in order
     ]
-    return markdown((f"IoU %, {size} views", "of points %", *(r.name for r in rows)), body)
+    return table((f"IoU %, {size} views", "of points %", *(r.name for r in rows)), body)
 
 
 def cost_table(rows: Sequence[Row], costs: dict[str, Cost | None]) -> str:
@@ -110,7 +106,7 @@ def cost_table(rows: Sequence[Row], costs: dict[str, Cost | None]) -> str:
         ]
         for row in rows
     ]
-    return markdown(("", "parameters", "FLOPs a frame", "s a frame", "CPU s a frame"), body)
+    return table(("", "parameters", "FLOPs a frame", "s a frame", "CPU s a frame"), body)
 
 
 def published_table() -> str:
@@ -126,4 +122,4 @@ def published_table() -> str:
         ]
         for p in PUBLISHED
     ]
-    return markdown(head, body)
+    return table(head, body)

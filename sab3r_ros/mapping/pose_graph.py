@@ -1,7 +1,7 @@
 """All keyframes of the map and what is known between them: a Sim(3) pose graph, settled by GTSAM when a loop closes.
 
-GTSAM was chosen by trial: 5,000 keyframes with 300 loops take it 0.25 s of one core and 4 Levenberg-Marquardt steps, with
-Sim(3) factors and robust noise ready made, and its wheel works with NumPy 2.
+GTSAM brings Sim(3) factors and robust noise ready made, and its wheel works with NumPy 1 and 2. 5,000 keyframes with 300
+loops take it 0.25 s of one core and 4 Levenberg-Marquardt steps; no other optimiser was timed beside it.
 """
 
 from __future__ import annotations
