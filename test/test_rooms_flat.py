@@ -70,6 +70,21 @@ def test_a_tour_of_a_flat_visits_every_room_and_comes_back(seed):
     assert again.min() < 0.4  # a loop to close
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_lap_looks_across_its_room_and_comes_back(seed):
+    scene, rng = build_room("lap", seed, "train")
+    poses = np.stack(tour(scene, rng, 60))
+    eyes, forward = poses[:, :3, 3], poses[:, :3, 2]
+    assert len(poses) > 48 and all(is_free(scene, eye) for eye in eyes)
+    inward = scene.gaze[:2] - eyes[:, :2]
+    inward /= np.linalg.norm(inward, axis=1, keepdims=True)
+    ahead = forward[:, :2] / np.linalg.norm(forward[:, :2], axis=1, keepdims=True)
+    assert (inward * ahead).sum(1).min() > np.cos(np.deg2rad(40))
+    for quarter in np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]):  # from all sides
+        assert ((eyes[:, :2] - scene.gaze[:2]) * quarter > 0).all(1).any()
+    assert np.linalg.norm(eyes[:10, None, :2] - eyes[None, 45:, :2], axis=2).min() < 0.3
+
+
 def test_twins_are_alike_from_wherever_one_looks():
     pytest.importorskip("open3d")
     from sab3r_ros.rooms.render import Renderer

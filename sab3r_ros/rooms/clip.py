@@ -10,7 +10,7 @@ import numpy as np
 
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.rooms.attribute_pairs import attribute_room
-from sab3r_ros.rooms.flat import flat, twin_rooms
+from sab3r_ros.rooms.flat import flat, lap, twin_rooms
 from sab3r_ros.rooms.layout import SPLITS, furnished_room
 from sab3r_ros.rooms.lens import Lens
 from sab3r_ros.rooms.pieces import Piece
@@ -22,6 +22,7 @@ from sab3r_ros.rooms.trajectory import random_path
 KINDS: dict[str, Callable[[int, str, Sequence[Piece]], tuple[Scene, Rng]]] = {
     "room": furnished_room,
     "l-room": partial(furnished_room, l_shaped=True),
+    "lap": lap,
     "flat": flat,
     "twins": twin_rooms,
     "pairs": attribute_room,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sab3r_ros.errors import ConfigError
-from sab3r_ros.rooms.layout import add_wall_pieces, furnish, in_split, keep_free
+from sab3r_ros.rooms.layout import add_wall_pieces, furnish, furnished_room, in_split, keep_free
 from sab3r_ros.rooms.pieces import Piece
 from sab3r_ros.rooms.placing import Layout
 from sab3r_ros.rooms.scene import Rng, Scene
@@ -16,6 +16,7 @@ from sab3r_ros.rooms.textures import surface
 
 WALL_M = 0.15  # thickness of a wall between rooms
 DOORWAY_HEIGHT_M = 2.05
+GAZE_HEIGHT_M = 0.8  # where who films a room looks: at what stands there
 OPENING_M = 0.3  # a camera may be this far beyond a doorway's ends: it joins the rooms' free boxes
 
 
@@ -59,6 +60,15 @@ def flat(seed: int, split: str, library: Sequence[Piece] = (), rooms: int = 4) -
         np.array([left[n % 2] + columns[n % 2] / 2, front[n // 2] + rows[n // 2] / 2]) for n in round_trip
     ]
     return whole, rng
+
+
+def lap(seed: int, split: str, library: Sequence[Piece] = ()) -> tuple[Scene, Rng]:
+    """One room, filmed: round it, a quarter of its floor from the walls, looking across it, and a little farther than once."""
+    scene, rng = furnished_room(seed, split, library)
+    corners = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])
+    scene.tour = [*(corners * scene.size[:2]), *(corners[:2] * scene.size[:2])]
+    scene.gaze = np.array([*(scene.size[:2] / 2), GAZE_HEIGHT_M])
+    return scene, rng
 
 
 def twin_rooms(seed: int, split: str, library: Sequence[Piece] = ()) -> tuple[Scene, Rng]:

@@ -33,7 +33,8 @@ class Scene:
 
     spaces: (low (3,), high (3,)) of the boxes of air, the whole by default: rooms, then the doorways between them.
     obstacles: what a camera must not stand in. focus: (center (3,), size (2,)) of surfaces with things on them.
-    tour: points (2,) on the floor to be visited in this order; empty in a single room.
+    tour: points (2,) on the floor to be visited in this order; empty in a single room. gaze: (3,) point that a tour looks
+    about; None = ahead.
     """
 
     size: np.ndarray
@@ -41,6 +42,7 @@ class Scene:
     spaces: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     obstacles: list[Footprint] = field(default_factory=list)
     tour: list[np.ndarray] = field(default_factory=list)
+    gaze: np.ndarray | None = None
     focus: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     vertices: list[np.ndarray] = field(default_factory=list)
     triangles: list[np.ndarray] = field(default_factory=list)

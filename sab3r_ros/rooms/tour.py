@@ -32,9 +32,13 @@ def tour(scene: Scene, rng: Rng, views: int) -> list[np.ndarray]:
     way = gaussian_filter1d(resampled(way, CELL_M / 2), SMOOTH_M / CELL_M, axis=0, mode="nearest")
     heading = gaussian_filter1d(np.gradient(way, axis=0), 2 * SMOOTH_M / CELL_M, axis=0, mode="nearest")
     path_m = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
+    pitch = np.full(len(way), -0.15)
+    if scene.gaze is not None:
+        heading = scene.gaze[:2] - way
+        pitch = np.arctan2(scene.gaze[2] - EYE_HEIGHT_M, np.maximum(np.linalg.norm(heading, axis=1), 1.0))
     yaw = np.unwrap(np.arctan2(heading[:, 1], heading[:, 0]))
     yaw += rng.uniform(0.2, 0.5) * np.sin(path_m / rng.uniform(0.5, 0.9) + rng.uniform(0, 6))  # looks about
-    pitch = -0.15 + 0.12 * np.sin(path_m / rng.uniform(0.6, 1.2) + rng.uniform(0, 6))
+    pitch += 0.12 * np.sin(path_m / rng.uniform(0.6, 1.2) + rng.uniform(0, 6))
     effort = path_m / STEP_M + np.concatenate([[0], np.cumsum(np.abs(np.diff(yaw)))]) / TURN_RAD
     poses = []
     for at in np.linspace(0, effort[-1], views):
