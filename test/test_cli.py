@@ -16,6 +16,8 @@ from oracle import OracleModel, World, walk
 from small_maps import box_points, snapshot_of
 
 from sab3r_ros.cli import main, parser
+from sab3r_ros.commands.scale import things
+from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.querying.text import load_text_encoder
@@ -48,12 +50,12 @@ def room(tmp_path_factory):
 
 
 def test_help_shows_every_command_with_examples(capsys):
-    for arguments in (["--help"], ["map", "--help"], ["locate", "--help"], ["export", "--help"]):
+    for arguments in (["--help"], *([name, "--help"] for name in ("map", "locate", "scale", "export"))):
         with pytest.raises(SystemExit) as end:
             main(arguments)
         text = capsys.readouterr().out
         assert end.value.code == 0 and "examples:" in text and "sab3r " in text
-    assert {"map", "locate", "export", "weights", "distill"} <= set(
+    assert {"map", "locate", "scale", "export", "weights", "distill"} <= set(
         parser()._subparsers._group_actions[0].choices
     )
 
@@ -126,6 +128,32 @@ def test_map_then_go_on_in_the_map(photos, tmp_path, capsys):
     assert len(load_map(out).snapshot.trajectory.stamps) > len(first.snapshot.trajectory.stamps)
     assert main(["locate", str(out), "a mug"]) == 2  # the oracle speaks no language
     assert "no language features" in capsys.readouterr().err
+
+
+def test_a_known_distance_makes_a_map_metric(photos, room, tmp_path, capsys):
+    out, metric = tmp_path / "room.sab3r", tmp_path / "metric.sab3r"
+    assert main(["map", str(photos), "--out", str(out), "--set", "keyframe_disparity=0.02"]) == 0
+    ends = ["--points", "0", "-0.5", "0", "0", "0.5", "0"]  # 1 apart
+    assert main(["scale", str(out), "--metres", "1.5", *ends, "--out", str(metric)]) == 0
+    assert "all lengths times 1.5000" in capsys.readouterr().out
+    before, after = load_map(out), load_map(metric)
+    eyes = [m.snapshot.trajectory.T_WC[:, :3, 3] for m in (before, after)]
+    assert np.allclose(eyes[1], 1.5 * eyes[0], atol=1e-6)
+    low, high = (np.percentile(m.snapshot.points, [2, 98], axis=0) for m in (before, after))
+    assert (
+        np.allclose(high, 1.5 * low, atol=0.05) and after.state["metric"][0] and not before.state["metric"][0]
+    )
+    assert main(["scale", str(metric), "--metres", "-1", *ends]) == 2
+    assert "a length above 0" in capsys.readouterr().err
+    assert main(["scale", str(room), "--metres", "1", "--things", "a mug", "a sofa"]) == 2
+    assert "no keyframes' poses" in capsys.readouterr().err
+
+
+def test_two_things_are_the_ends_of_a_known_distance(room):
+    mug, sofa = things(load_map(room), ["a mug", "a sofa"])
+    assert np.linalg.norm(mug - sofa) == pytest.approx(5**0.5, abs=0.1)
+    with pytest.raises(QueryError, match=r"no 'giraffe' found.*--points"):
+        things(load_map(room), ["a mug", "a giraffe"])
 
 
 def test_an_interrupt_saves_what_is_mapped(photos, tmp_path, monkeypatch, capsys):
