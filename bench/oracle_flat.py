@@ -41,6 +41,9 @@ class Place:
             ],
             -1,
         )
+        h, w = self.height // STRIDE, self.width // STRIDE
+        blocks = self.rays[: h * STRIDE, : w * STRIDE].reshape(h, STRIDE, w, STRIDE, 3)
+        self.described_rays = blocks.mean((1, 3))  # a descriptor tells of its block's centre
         self.instance = np.concatenate(self.scene.instance)
         triangles = np.concatenate(self.scene.triangles).astype(np.uint32)
         self._o3d = o3d
@@ -57,18 +60,18 @@ class Place:
         """T_WC (4, 4) of about `views` views along the scene's tour."""
         return tour(self.scene, self.rng, views)
 
-    def cast(self, T_WC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Camera points (H, W, 3) and instances (H, W) that the camera sees."""
-        d = self.rays.reshape(-1, 3) @ T_WC[:3, :3].T
-        rays = np.concatenate([np.broadcast_to(T_WC[:3, 3], d.shape), d], 1).astype(np.float32)
-        answer = self._caster.cast_rays(self._o3d.core.Tensor(rays))
+    def cast(self, T_WC: np.ndarray, rays: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Camera points (H, W, 3) and instances (H, W) that the camera sees, along `rays` if given."""
+        rays = self.rays if rays is None else rays
+        h, w, _ = rays.shape
+        d = rays.reshape(-1, 3) @ T_WC[:3, :3].T
+        cast = np.concatenate([np.broadcast_to(T_WC[:3, 3], d.shape), d], 1).astype(np.float32)
+        answer = self._caster.cast_rays(self._o3d.core.Tensor(cast))
         depth, triangle = answer["t_hit"].numpy(), answer["primitive_ids"].numpy()
         hit = np.isfinite(depth)
-        depth = np.where(hit, depth, 20.0).reshape(self.height, self.width)
-        instance = np.where(hit, self.instance[np.where(hit, triangle, 0)], 0).reshape(
-            self.height, self.width
-        )
-        return self.rays * depth[..., None], instance
+        depth = np.where(hit, depth, 20.0).reshape(h, w)
+        instance = np.where(hit, self.instance[np.where(hit, triangle, 0)], 0).reshape(h, w)
+        return rays * depth[..., None], instance
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) world points → (N,) metres to the nearest surface."""
@@ -133,7 +136,7 @@ class OracleNetwork:
         number = int(np.frombuffer(image[0, 0].tobytes() + b"\0", "<u4")[0])
         T_WC, rng = self.place.poses[number], np.random.default_rng(number)
         points, instance = self.place.cast(T_WC)
-        seen = points[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        seen, _ = self.place.cast(T_WC, self.place.described_rays)
         world = self.place.described_as(seen @ T_WC[:3, :3].T + T_WC[:3, 3])
         descriptors = np.cos(world @ self._waves + self._phases) + rng.normal(0, 0.05, (*seen.shape[:2], 24))
         wrong = rng.random(seen.shape[:2]) < self.outliers

@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.alignment import Edge, align_pair, normal_equations, refine
+from sab3r_ros.mapping.alignment import Edge, align_pair, normal_equations, refine, stacked
 
 CONFIG = AlignmentConfig()
 
@@ -86,13 +86,15 @@ def test_jacobians_agree_with_finite_differences():
         robust_width=100.0, ray_sigma_rad=1.0, log_depth_sigma=1.0
     )  # nearly quadratic: the gradient is b
     column = {1: 0, 2: 7}
-    _, b, _ = normal_equations(poses, edges, column, loose)
+    _, b, _ = normal_equations(poses, stacked(edges), column, loose)
     for k, c in column.items():
         for d in range(7):
             step = np.zeros(7)
             step[d] = 1e-6
             costs = [
-                normal_equations({**poses, k: Sim3.step(sign * step) @ poses[k]}, edges, column, loose)[2]
+                normal_equations(
+                    {**poses, k: Sim3.step(sign * step) @ poses[k]}, stacked(edges), column, loose
+                )[2]
                 for sign in (1, -1)
             ]
             assert -(costs[0] - costs[1]) / 4e-6 == pytest.approx(b[c + d], rel=2e-3, abs=1e-3)

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from sab3r_ros.config import AlignmentConfig
-from sab3r_ros.geometry.sim3 import Sim3, umeyama
+from sab3r_ros.geometry.sim3 import Sim3, skew, umeyama
 
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
 
@@ -30,12 +30,27 @@ class Edge:
     weight: np.ndarray
 
     @cached_property
-    def directed(self) -> tuple[tuple[int, int, np.ndarray, np.ndarray, np.ndarray], ...]:
-        """Both ways to look at it: who looks, at whose points, where it sees them (rays, log distances), the points."""
-        return tuple(
-            (i, j, unit(Xi), np.log(row_norm(Xi)), Xj)
-            for i, j, Xi, Xj in ((self.i, self.j, self.Xi, self.Xj), (self.j, self.i, self.Xj, self.Xi))
-        )
+    def looks(self) -> tuple[Look, Look]:
+        """Both ways to look at it."""
+        return look(self.i, self.j, self.Xi, self.Xj), look(self.j, self.i, self.Xj, self.Xi)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Camera i sees points (3, M) of j's pointmap along its own unit rays (3, M), at distances by their logarithm (M,)."""
+
+    i: int
+    j: int
+    rays: np.ndarray
+    log_distance: np.ndarray
+    points: np.ndarray
+
+
+def look(i: int, j: int, Xi: np.ndarray, Xj: np.ndarray) -> Look:
+    distance = row_norm(Xi)
+    return Look(
+        i, j, np.ascontiguousarray((Xi / distance[:, None]).T), np.log(distance), np.ascontiguousarray(Xj.T)
+    )
 
 
 @dataclass(frozen=True)
@@ -120,15 +135,15 @@ def refine(
     keyframe's scale is drawn weakly to its start's (`scale_prior`), because a network trained on metric data guesses
     scale better than a long chain of ratios carries it.
     """
-    edges = list(edges)
     free = [k for k in poses if k not in fixed]
     column = {k: 7 * n for n, k in enumerate(free)}
+    looks = stacked(e for e in edges if e.i in column or e.j in column)
     start = dict(poses)
     damping, cost = 1e-4, np.inf
     current = previous = dict(poses)
     kept = None
     for _ in range(config.refine_steps):
-        A, b, new_cost = normal_equations(current, edges, column, config)
+        A, b, new_cost = normal_equations(current, looks, column, config)
         for k, c in column.items():
             pull = np.log(current[k].s / start[k].s) / config.scale_prior
             A[c + 6, c + 6] += 1 / config.scale_prior**2
@@ -152,51 +167,92 @@ def refine(
     return current
 
 
+@dataclass(frozen=True)
+class Looks:
+    """Many `Look`s side by side. parts: who looks, at whose points, and their columns. N matches in all, weight (N,)."""
+
+    parts: tuple[tuple[int, int, slice], ...]
+    rays: np.ndarray
+    log_distance: np.ndarray
+    points: np.ndarray
+    weight: np.ndarray
+
+
+def stacked(edges: Iterable[Edge]) -> Looks:
+    """At least one edge."""
+    looks, weights = zip(*((look, e.weight) for e in edges for look in e.looks), strict=True)
+    ends = np.cumsum([0, *map(len, weights)]).tolist()
+    return Looks(
+        tuple((s.i, s.j, slice(a, b)) for s, a, b in zip(looks, ends[:-1], ends[1:], strict=True)),
+        np.concatenate([s.rays for s in looks], 1),
+        np.concatenate([s.log_distance for s in looks]),
+        np.concatenate([s.points for s in looks], 1),
+        np.concatenate(weights),
+    )
+
+
 def normal_equations(
-    poses: dict[int, Sim3], edges: list[Edge], column: dict[int, int], config: AlignmentConfig
+    poses: dict[int, Sim3], looks: Looks, column: dict[int, int], config: AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """A, b of A δ = b and the robust cost; δ = (rotation, translation, log scale) perturbs free keyframes from the left."""
+    p, rays, eye = np.ones((4, len(looks.weight))), np.empty_like(looks.rays), np.empty_like(looks.rays)
+    log_distance = looks.log_distance.copy()
+    for i, j, part in looks.parts:
+        p[:3, part] = poses[j].s * poses[j].R @ looks.points[:, part] + poses[j].t[:, None]
+        rays[:, part], eye[:, part] = poses[i].R @ looks.rays[:, part], poses[i].t[:, None]
+        log_distance[part] += np.log(poses[i].s)
+    to_p = p[:3] - eye
+    length = np.sqrt(np.maximum(dot(to_p, to_p), 1e-18))
+    u = to_p / length  # where camera i sees j's point, in world axes
+    ray = (u - rays) / config.ray_sigma_rad
+    depth = (np.log(length) - log_distance) / config.log_depth_sigma
+    square = dot(ray, ray) + depth**2
+    kernel = 1 / (1 + square / config.robust_width**2)  # Geman-McClure's, its square root
+    cost = float(looks.weight @ (square * kernel))
+    w = looks.weight * kernel**2
+    # dp/dδ_j = D = [−[p]×, I, p] and dp/dδ_i = −D; a residual across u is α dp, one along it β dp. So with Dᵀu = `along`
+    # their part of A is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D + (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
+    alpha, beta = 1 / (length * config.ray_sigma_rad), 1 / (length * config.log_depth_sigma)
+    along = np.stack([*cross(p, u), *u, dot(p[:3], u)])
+    squares, bent = p * (w * alpha**2), along * (w * (beta**2 - alpha**2))
+    pull = (ray - u * dot(ray, u)) * (w * alpha) + u * (w * depth * beta)
     n = 7 * len(column)
-    A, b, cost = np.zeros((n, n)), np.zeros(n), 0.0
-    for edge in edges:
-        for i, j, rays, log_distance, Xj in edge.directed:
-            if i not in column and j not in column:
-                continue
-            p = poses[j].apply(Xj)
-            to_p = p - poses[i].t
-            length = row_norm(to_p)
-            u = to_p / length[:, None]  # where camera i sees j's point, in world axes
-            ray = (u - rays @ poses[i].R.T) / config.ray_sigma_rad
-            depth = (np.log(length / poses[i].s) - log_distance) / config.log_depth_sigma
-            square = (ray**2).sum(1) + depth**2
-            kernel = 1 / (1 + square / config.robust_width**2)  # Geman-McClure's, its square root
-            cost += float((edge.weight * square * kernel).sum())
-            w = edge.weight * kernel**2
-            # dp/dδ_j = D = [−[p]×, I, p] and dp/dδ_i = −D; a residual across u is α dp, one along it β dp.
-            alpha, beta = 1 / (length * config.ray_sigma_rad), 1 / (length * config.log_depth_sigma)
-            J = np.zeros((len(p), 3, 7))
-            J[:, 0, 1], J[:, 0, 2] = p[:, 2], -p[:, 1]
-            J[:, 1, 0], J[:, 1, 2] = -p[:, 2], p[:, 0]
-            J[:, 2, 0], J[:, 2, 1] = p[:, 1], -p[:, 0]
-            J[:, [0, 1, 2], [3, 4, 5]] = 1
-            J[:, :, 6] = p
-            along = np.concatenate([np.cross(p, u), u, (p * u).sum(1)[:, None]], 1)
-            root = np.sqrt(w)
-            J = (
-                J * (alpha * root)[:, None, None]
-                + (u * ((beta - alpha) * root)[:, None])[:, :, None] * along[:, None]
-            )
-            H = J.reshape(-1, 7).T @ J.reshape(-1, 7)
-            across = ray - u * (ray * u).sum(1)[:, None]
-            pull = (across * alpha[:, None] + u * (depth * beta)[:, None]) * w[:, None]
-            g = np.concatenate([np.cross(p, pull).sum(0), pull.sum(0), [(p * pull).sum()]])
-            for k, sign in ((j, 1.0), (i, -1.0)):
-                if k in column:
-                    c = column[k]
-                    A[c : c + 7, c : c + 7] += H
-                    b[c : c + 7] -= sign * g
-            if i in column and j in column:
-                ci, cj = column[i], column[j]
-                A[ci : ci + 7, cj : cj + 7] -= H
-                A[cj : cj + 7, ci : ci + 7] -= H.T
+    A, b = np.zeros((n, n)), np.zeros(n)
+    for i, j, part in looks.parts:
+        H = point_jacobian_product(squares[:, part] @ p[:, part].T) + bent[:, part] @ along[:, part].T
+        G = (
+            p[:, part] @ pull[:, part].T
+        )  # (4, 3): its antisymmetric part turns, its trace scales, its last row shifts
+        g = np.array([G[1, 2] - G[2, 1], G[2, 0] - G[0, 2], G[0, 1] - G[1, 0], *G[3], np.trace(G[:3])])
+        for k, sign in ((j, 1.0), (i, -1.0)):
+            if k in column:
+                c = column[k]
+                A[c : c + 7, c : c + 7] += H
+                b[c : c + 7] -= sign * g
+        if i in column and j in column:
+            ci, cj = column[i], column[j]
+            A[ci : ci + 7, cj : cj + 7] -= H
+            A[cj : cj + 7, ci : ci + 7] -= H.T
     return A, b, cost
+
+
+def point_jacobian_product(M: np.ndarray) -> np.ndarray:
+    """(7, 7) sum of Dᵀ D with D = [−[p]×, I, p], from the (4, 4) moments M of (p, 1)."""
+    square = np.trace(M[:3, :3])
+    H = np.zeros((7, 7))
+    H[:3, :3] = square * np.eye(3) - M[:3, :3]
+    H[:3, 3:6], H[3:6, :3] = skew(M[:3, 3]), skew(M[:3, 3]).T
+    H[3:6, 3:6] = M[3, 3] * np.eye(3)
+    H[3:6, 6] = H[6, 3:6] = M[:3, 3]
+    H[6, 6] = square
+    return H
+
+
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(3, N), (3, N) → (N,)."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(3, N), (3, N) → its three rows. NumPy's takes five times as long."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]

@@ -135,7 +135,7 @@ class IncrementalMapper:
             k for k in fresh if k.id > placed[-1].id
         ]  # connected to nothing yet: the next window decides
         self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None] + ahead
-        self.window.keep_last(self.config.shared + len(ahead))
+        self.window.keep_anchors(self.config.shared, ahead)
         lost = tuple(k.id for k in fresh if k.T_WK is None and k not in ahead)
         return MapUpdate(tuple(k.id for k in placed), lost, new_voxels, misfit, loop)
 
@@ -152,12 +152,12 @@ class IncrementalMapper:
         return (*placing, self.atlas.graph.piece[shared[-1].id]) if fits else None
 
     def _fuse(self, keyframe: Keyframe, T_WK: Sim3, poses: dict[int, Sim3], piece: int) -> int:
-        """Into the map, tied to the two keyframes of the window before it."""
+        """Into the map, tied to the keyframes of the window before it."""
         before = [
             k for k in self.window.keyframes if k.id < keyframe.id and k.T_WK is not None and k.id in poses
         ]
         edges = []
-        for other in before[-2:]:
+        for other in before:
             pair = self.window.pair(other, keyframe, self._rng)
             if pair is not None:
                 settled = replace(pair, T_ij=poses[other.id].inverse() @ poses[keyframe.id])

@@ -11,6 +11,7 @@ from sab3r_ros.types import View
 SEED_STRIDE = 3  # every third descriptor, in rows and columns, of view 1 looks for its match
 COARSE_STRIDE = 2  # first among every second descriptor of the other view, then around the best one
 RETURN_RADIUS = 1  # descriptors: the way back may miss the start by this much
+EDGE = 0.05  # log ratio of distances between neighbouring pixels beyond which they are two surfaces
 BLOCK = 64  # queries at a time: their similarities stay in the cache
 
 
@@ -75,8 +76,20 @@ def pixels(index: np.ndarray, view: View) -> np.ndarray:
 
 
 def points_at(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Pointmap values at (M, 2) pixels: the nearest pixel's (interpolation would bridge depth edges). (M, 3) float64."""
+    """Pointmap values at (M, 2) pixels, between pixels too: (M, 3) float64.
+
+    Directions change smoothly over an image and are interpolated. Distances are where they are smooth (their inverse, which
+    is linear on a plane); the nearest pixel's counts where interpolation would bridge an edge.
+    """
     H, W, _ = points.shape
-    u = np.clip(np.round(uv[:, 0]).astype(int), 0, W - 1)
-    v = np.clip(np.round(uv[:, 1]).astype(int), 0, H - 1)
-    return points[v, u].astype(np.float64)
+    u, v = np.clip(uv[:, 0], 0, W - 1), np.clip(uv[:, 1], 0, H - 1)
+    left, top = np.minimum(u.astype(int), W - 2), np.minimum(v.astype(int), H - 2)
+    a, b = u - left, v - top
+    share = np.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], 1)
+    corners = points.reshape(-1, 3)[(top * W + left)[:, None] + [0, 1, W, W + 1]].astype(np.float64)
+    near = np.maximum(np.linalg.norm(corners, axis=2), 1e-9)
+    rays = ((share / near)[..., None] * corners).sum(1)
+    nearest = near[np.arange(len(uv)), share.argmax(1)]
+    smooth = 1 / (share / near).sum(1)
+    distance = np.where(np.abs(np.log(smooth / nearest)) < EDGE, smooth, nearest)
+    return rays * (distance / np.maximum(np.linalg.norm(rays, axis=1), 1e-9))[:, None]

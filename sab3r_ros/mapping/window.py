@@ -17,6 +17,9 @@ from sab3r_ros.mapping.matching import Matches, match_views, points_at
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.types import View
 
+LEAST_OVERLAP = (
+    0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
+)
 SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
 
@@ -59,10 +62,26 @@ class Window:
 
     def keep_last(self, count: int) -> None:
         """Forget all but the last `count` keyframes, with their views, matches and encodings."""
-        for keyframe in self.keyframes[:-count] if count else self.keyframes:
-            keyframe.encoding = None
-        self.keyframes = self.keyframes[-count:] if count else []
-        here = {k.id for k in self.keyframes}
+        self._keep(self.keyframes[-count:] if count else [])
+
+    def keep_anchors(self, count: int, waiting: list[Keyframe]) -> None:
+        """Forget all but those that wait and `count` of the others: the newest, and the oldest that still see the same.
+
+        Errors add up where one keyframe hands over to the next: the longer one stays, the fewer they are.
+        """
+        *before, newest = (k for k in self.keyframes if k not in waiting)
+        found = {k.id: self._pairs.get((k.id, newest.id)) for k in before}
+        counts = {k: pair.count for k, pair in found.items() if pair}
+        enough = LEAST_OVERLAP * max(counts.values(), default=0)
+        oldest = [k for k in before if counts.get(k.id, 0) >= enough][: count - 1]
+        self._keep([*oldest, newest, *waiting])
+
+    def _keep(self, keyframes: list[Keyframe]) -> None:
+        here = {k.id for k in keyframes}
+        for keyframe in self.keyframes:
+            if keyframe.id not in here:
+                keyframe.encoding = None
+        self.keyframes = keyframes
         self._views = {k: v for k, v in self._views.items() if k in here}
         self._weights = {k: v for k, v in self._weights.items() if k in here}
         self._edges = {k: v for k, v in self._edges.items() if set(k) <= here}
