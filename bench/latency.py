@@ -177,7 +177,7 @@ def measure(tour: Tour, model: FeatureModel, voxels: int, visits: int, asked: in
     rows |= {f"{name}: '{query}'": str(clock) for query, clock in each.items()}
     rows[f"{name}: a snapshot"] = str(snapshots)
     rows[f"{name}: preparing queries, a keyframe"] = str(prepares)
-    queries = sum(column.nbytes for column in ready.columns()) / len(ready.snapshot)
+    queries = ready.nbytes / len(ready.snapshot)
     rows[f"{name}: bytes a voxel"] = f"{atlas.world.row_bytes}, and {queries:.0f} while it is asked"
     return rows | filed(atlas, model, locator, name)
 

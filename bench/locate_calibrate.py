@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from locate_judge import IOU, Tally, absent, alike, iou, present
+from locate_judge import IOU, Tally, absent, alike, present
 from locate_maps import RoomMap
 from tqdm import tqdm
 
 from sab3r_ros import config as config_module
-from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.locate import Locator
-from sab3r_ros.querying.regions import Region, best_disjoint
+from sab3r_ros.querying.prepared import PreparedMap
+from sab3r_ros.querying.regions import Regions, best_disjoint
 from sab3r_ros.querying.score import TRAITS, Scorer, traits
 from sab3r_ros.querying.text import TextEncoder
 
@@ -26,26 +26,25 @@ BINS = 10
 class Query:
     """One query's candidates. right: (R,) each is one of the things; known: (R,) its rightness can be told."""
 
-    regions: list[Region]
+    regions: Regions
     traits: np.ndarray
     right: np.ndarray
     known: np.ndarray
 
 
-@dataclass
 class Recorder(Scorer):
-    """A scorer that keeps the candidates of the last query."""
+    """A scorer that keeps the candidates of the last query: traits, and rows of the map of each. None if there were none."""
 
-    basis: np.ndarray
-    text: TextEncoder
-    config: LocateConfig
-    last: tuple[list[Region], np.ndarray] = field(default=([], np.zeros((0, len(TRAITS)))), init=False)
+    last: tuple[Regions, np.ndarray, list[np.ndarray]] | None = None
 
-    def __post_init__(self) -> None:
-        super().__init__(self.basis, self.text, self.config)
+    def likely(self, prepared: PreparedMap, *rest: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = super().likely(prepared, *rest)
+        self._prepared, self._likely = prepared, found[0]
+        return found
 
-    def score(self, regions: list[Region], common: float) -> np.ndarray:
-        self.last = (regions, traits(regions, common))
+    def score(self, regions: Regions, common: float) -> np.ndarray:
+        members = [self._likely[regions.evidence.members(cells)] for cells in regions.cells]
+        self.last = regions, traits(regions, common), [self._prepared.rows_of(m)[0] for m in members]
         return super().score(regions, common)
 
 
@@ -57,18 +56,26 @@ def candidates_of(rooms: list[RoomMap], names: list[str], text: TextEncoder) -> 
         locator.scorer = recorder = Recorder(room.basis, text, locator.config)
         here = present(room)
         for name in [*here, *absent(room, names, text)]:
-            recorder.last = ([], np.zeros((0, len(TRAITS))))
+            recorder.last = None
             locator.locate(room.snapshot, name)
-            regions, rows = recorder.last
-            things = here.get(name, [])
-            if regions:
-                right = np.array(
-                    [max((iou(r.rows, t.rows) for t in things), default=0) >= IOU for r in regions]
+            if recorder.last is not None and len(recorder.last[0]):
+                regions, values, rows = recorder.last
+                things = here.get(name, [])
+                right = np.max(
+                    [overlaps(rows, t.rows, len(room.snapshot)) for t in things] or [np.zeros(len(rows))], 0
                 )
                 unsure = alike(room, name, things, text)
-                other = np.array([unsure[r.rows].mean() <= 0.5 for r in regions])
-                out.append(Query(regions, rows, right, right | other))
+                other = np.array([unsure[r].mean() <= 0.5 for r in rows])
+                out.append(Query(regions, values, right >= IOU, (right >= IOU) | other))
     return out
+
+
+def overlaps(parts: list[np.ndarray], rows: np.ndarray, count: int) -> np.ndarray:
+    """(P,) intersection over union of each part with rows, all of `count` voxels."""
+    inside = np.zeros(count, bool)
+    inside[rows] = True
+    both = np.array([inside[p].sum() for p in parts])
+    return both / (len(rows) + np.array([len(p) for p in parts]) - both)
 
 
 def fitted(queries: list[Query]) -> np.ndarray:
@@ -81,10 +88,9 @@ def fitted(queries: list[Query]) -> np.ndarray:
     logits, right = [], []
     for q in queries:
         logit = q.traits @ weights[:-1] + weights[-1]
-        place = {id(r): k for k, r in enumerate(q.regions)}
-        best = [place[id(r)] for _, r in best_disjoint(q.regions, logit)]
-        logits += [logit[k] for k in best if q.known[k]]
-        right += [q.right[k] for k in best if q.known[k]]
+        best = [k for k in best_disjoint(q.regions, logit) if q.known[k]]
+        logits += logit[best].tolist()
+        right += q.right[best].tolist()
     slope, offset = logistic(np.array(logits)[:, None], np.array(right))
     return np.concatenate([slope * weights[:-1], [slope * weights[-1] + offset]])
 

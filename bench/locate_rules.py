@@ -8,14 +8,25 @@ import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.locate import Locator, Search
-from sab3r_ros.querying.objects import top_mean, without_crumbs
+from sab3r_ros.querying.objects import without_crumbs
 from sab3r_ros.querying.score import PhraseSet
 from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.querying.vocabulary import CANONICAL
 from sab3r_ros.types import MapSnapshot
 
-JOIN_M = 0.1  # voxels in touching cells of this edge belong together
+JOIN_M = 0.1  # voxels in touching cells of this edge belong together …
+FINE_M = 0.06  # … unless bodies come apart in cells of this edge
+
+
+def top_mean(values: np.ndarray, share: float) -> float:
+    """Mean of the highest `share` of values, at least one."""
+    return float(np.sort(values)[-max(1, int(np.ceil(share * len(values)))) :].mean())
+
+
+def itself(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """These rules look at voxels, each a cell of its own."""
+    return rows, np.arange(len(rows))
 
 
 class PlainCosine(Locator):
@@ -30,19 +41,15 @@ class PlainCosine(Locator):
     def directions(self, words: list[str]) -> np.ndarray:
         return self.scorer.basis.T @ self.scorer.text.encode(words).T
 
-    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
+    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float) -> Search:
         likeness = self.likeness(snapshot.features_of(np.arange(len(snapshot))), phrases)
         rows = np.flatnonzero(likeness >= threshold)
-        points, c = snapshot.points_of(rows), self.config
-        piece = separate(points, JOIN_M, max(c.split_m, 2 * snapshot.voxel_size_m))
+        points, c, one = snapshot.points_of(rows), self.config, np.ones(len(rows), int)
+        piece = separate(points, JOIN_M, max(FINE_M, 2 * snapshot.voxel_size_m))
         parts = [np.flatnonzero(piece == p) for p in np.unique(piece)]
-        parts = without_crumbs(parts, points, c.min_voxels, c.min_part, c.crumb_reach_m)
-        objects = []
-        for part in parts:
-            values = likeness[rows[part]]
-            score = top_mean(values, np.ones(len(values)), c.top_share)
-            objects.append(self._object(snapshot, label, score, rows[part], values))
-        return Search(phrases, likeness, sorted(objects, key=lambda o: -o.score))
+        parts = without_crumbs(parts, points, one, c.min_voxels, c.min_part, c.crumb_reach_m)
+        things = [(top_mean(likeness[rows[p]], c.top_share), rows[p], likeness[rows[p]]) for p in parts]
+        return Search(phrases, likeness, sorted(things, key=lambda t: -t[0]), itself)
 
 
 class QuerySoftmax(PlainCosine):

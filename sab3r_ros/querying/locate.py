@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,15 @@ from sab3r_ros.querying.language import COLORS, Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower, with_odds
-from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
+from sab3r_ros.querying.objects import point_on, spread, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
-from sab3r_ros.querying.regions import JOIN, Evidence, best_disjoint
+from sab3r_ros.querying.regions import Evidence, best_disjoint
 from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
-from sab3r_ros.querying.split import separate, with_their_feet
+from sab3r_ros.querying.split import came_apart, with_their_feet
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
-LEAST_SHARE = 0.011  # voxels with less are no part of anything that is found
+LEAST_SHARE = 0.011  # cells with less are no part of anything that is found
 COMMON = 0.01  # the map's most likely hundredth tells how common in it the query is
 SAME_THING = 0.5  # share of the smaller object's voxels from which two queries' objects are one thing
 POINTED_M = 0.05  # voxels this near to the pointed one are what is pointed at
@@ -31,11 +31,18 @@ REACH_M = 0.3  # a point farther than this from the map points at nothing
 
 @dataclass(frozen=True)
 class Search:
-    """One pass over the map. ranks: (N,) how near each voxel comes. objects: best first, also those under the threshold."""
+    """One pass over the map. ranks: (C,) how near each cell comes. things: of each the score, its cells and their shares, best
+    first, also one under the threshold where none is above it. rows: cells → rows of the map, and the cell of each.
+    """
 
     phrases: PhraseSet
     ranks: np.ndarray
-    objects: list[LocatedObject]
+    things: list[tuple[float, np.ndarray, np.ndarray]]
+    rows: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    def count(self, threshold: float) -> int:
+        """How many things score as much."""
+        return sum(score >= threshold for score, *_ in self.things)
 
 
 class Locator:
@@ -71,21 +78,24 @@ class Locator:
         request = self.understood(query)
 
         def find(name: str) -> list[LocatedObject]:
-            search = self._search(snapshot, self.scorer.phrases(name), name, threshold)
-            return [o for o in search.objects if o.score >= threshold]
+            search = self._search(snapshot, self.scorer.phrases(name), threshold)
+            return self._objects(snapshot, name, search, search.count(threshold))
 
         # A thing that may just be one, in a colour that fits well, is likely enough to be what is meant.
         least = with_odds(threshold, 1 / len(COLORS)) if request.color else threshold
         phrases = self.scorer.phrases(request.thing, tuple(distractors))
-        search = self._search(snapshot, phrases, request.label, least)
-        candidates = [o for o in search.objects if o.score >= least]
-        things = [o for o in candidates if o.score >= threshold]
+        search = self._search(snapshot, phrases, least)
+        things, chosen = search.count(threshold), request.color or request.size or request.relation
+        candidates = self._objects(
+            snapshot, request.label, search, search.count(least) if chosen else min(things, most)
+        )
         narrower = Narrower(snapshot, self.scorer.basis, self.scorer.text, find)
         objects = narrower.narrow(request, candidates) if candidates else []
         found = [o for o in objects if o.score >= threshold]
         if not (things or found):
             return self._miss(snapshot, request.label, search, threshold)
-        message = found_message(request, things, objects, found, most, narrower.notes)
+        count = len(found) if chosen else things
+        message = found_message(request, things, objects, found, count, most, narrower.notes)
         kept = tuple(self.memory.identify(snapshot, found[:most]))
         return LocateAnswer(bool(kept), message, kept, max(o.score for o in objects))
 
@@ -167,13 +177,13 @@ class Locator:
     ) -> LocateAnswer:
         """The objects whose language vector is like a unit vector (L,), for example of an image (`image_vector`)."""
         threshold, most = self._limits(snapshot, min_score, max_objects)
-        search = self._search(snapshot, self.scorer.against(label, vector), label, threshold)
-        found = [o for o in search.objects if o.score >= threshold]
-        if not found:
+        search = self._search(snapshot, self.scorer.against(label, vector), threshold)
+        count = search.count(threshold)
+        if not count:
             return self._miss(snapshot, label, search, threshold)
-        kept = tuple(self.memory.identify(snapshot, found[:most]))
-        message = found_message(Request(label, label), found, found, found, most, [])
-        return LocateAnswer(True, message, kept, found[0].score)
+        found = self._objects(snapshot, label, search, min(count, most))
+        message = found_message(Request(label, label), count, found, found, count, most, [])
+        return LocateAnswer(True, message, tuple(self.memory.identify(snapshot, found)), found[0].score)
 
     def _limits(
         self, snapshot: MapSnapshot, min_score: float | None, max_objects: int | None
@@ -217,58 +227,67 @@ class Locator:
         ready = self._ready
         found = next((p for p in ready if p.snapshot is snapshot), None)
         if found is None:
-            found = self.scorer.prepare(snapshot, ready[0] if ready else None)
+            found = self.scorer.prepare(snapshot)
             self._ready = (found, *ready[:1])
         return found
 
-    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, label: str, threshold: float) -> Search:
-        """Candidate regions of the voxels that may be it, each scored; the best of those that overlap are objects."""
+    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float) -> Search:
+        """Candidate regions of the cells that may be it, each scored; the best of those that overlap are things."""
         prepared, c = self._prepared(snapshot), self.config
         likely, share, ranks = self.scorer.likely(prepared, phrases, LEAST_SHARE)
         if len(likely) == 0:
-            return Search(phrases, ranks, [])
-        count = 1 + int(COMMON * len(snapshot))  # of voxels that are the map's most likely hundredth
+            return Search(phrases, ranks, [], prepared.rows_of)
+        count = 1 + int(COMMON * prepared.alive.sum())  # of cells that are the map's most likely hundredth
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
-        cell_m, fine_m = (
-            max(c.cell_m, 1.25 * snapshot.voxel_size_m),
-            max(c.split_m, 2 * snapshot.voxel_size_m),
+        voxels = prepared.counts(likely)
+        evidence = Evidence(
+            prepared.numbers[likely], voxels, prepared.colors[likely], logit_of(share), c.top_share
         )
-        points, colors = snapshot.points_of(likely), snapshot.colors_of(likely)
-        evidence = Evidence(likely, points, colors, logit_of(share), cell_m, c.top_share)
         regions = evidence.candidates(c.min_voxels)
-        chosen = []  # score and rows of disjoint things, best first
-        for score, region in best_disjoint(regions, self.scorer.score(regions, float(logit_of(common)))):
+        scores = self.scorer.score(regions, float(logit_of(common)))
+        points = evidence.centers(np.arange(len(evidence.count))) * prepared.cell_m
+        fine_m = max(prepared.cell_m, 2 * snapshot.voxel_size_m)
+        chosen = []  # score and cells of disjoint things, best first
+        for k in best_disjoint(regions, scores):
+            score, cells = float(scores[k]), regions.cells[k]
             if score < threshold and chosen:
                 break  # what follows is worse
-            here = np.searchsorted(likely, region.rows)
-            piece = separate(points[here], JOIN * cell_m, fine_m)
-            chosen += [(score, here[piece == p]) for p in np.unique(piece)]
-        good = [(score, here) for score, here in chosen if score >= threshold and len(here) >= c.min_voxels]
-        whole = with_their_feet([here for _, here in good], points, c.crumb_reach_m)
-        parts = without_crumbs(whole, points, c.min_voxels, c.min_part, c.crumb_reach_m)
-        kept = [(max(score for score, here in good if here[0] in part), part) for part in parts] or chosen[:1]
-        objects = [self._object(snapshot, label, score, likely[here], share[here]) for score, here in kept]
-        return Search(phrases, ranks, sorted(objects, key=lambda o: (-o.score, -len(o.indices))))
+            piece = came_apart(points[cells], fine_m) if evidence.scale == 1 else np.zeros(len(cells))
+            chosen += [(score, cells[piece == p]) for p in range(int(piece.max()) + 1)]
+        good = [(score, cells) for score, cells in chosen if score >= threshold]
+        good = [(score, cells) for score, cells in good if evidence.count[cells].sum() >= c.min_voxels]
+        whole = with_their_feet([cells for _, cells in good], points, c.crumb_reach_m)
+        score_of = np.zeros(len(evidence.count))
+        for score, cells in reversed(good):
+            score_of[cells] = score
+        parts = without_crumbs(whole, points, evidence.count, c.min_voxels, c.min_part, c.crumb_reach_m)
+        kept = [(float(score_of[part].max()), part) for part in parts] or chosen[:1]
+        kept.sort(key=lambda thing: -thing[0])
+        members = [(score, evidence.members(part)) for score, part in kept]
+        return Search(phrases, ranks, [(s, likely[m], share[m]) for s, m in members], prepared.rows_of)
 
-    def _object(
-        self, snapshot: MapSnapshot, label: str, score: float, rows: np.ndarray, share: np.ndarray
-    ) -> LocatedObject:
-        points = snapshot.points_of(rows)
-        confidence = np.maximum(snapshot.confidence_of(rows).astype(np.float64), 1e-6)
-        box = upright_box(points)
-        return LocatedObject(
-            label, score, point_on(points, confidence * share), box.center, box.R, box.size, rows
-        )
+    def _objects(self, snapshot: MapSnapshot, label: str, search: Search, count: int) -> list[LocatedObject]:
+        """The first things of a search, whole."""
+        out = []
+        for score, cells, share in search.things[:count]:
+            rows, cell = search.rows(cells)
+            some = spread(len(rows))
+            points = snapshot.points_of(rows[some])
+            weight = np.maximum(snapshot.confidence_of(rows[some]), 1e-6) * share[cell[some]]
+            box = upright_box(points)
+            out.append(
+                LocatedObject(label, score, point_on(points, weight), box.center, box.R, box.size, rows)
+            )
+        return out
 
     def _miss(self, snapshot: MapSnapshot, label: str, search: Search, threshold: float) -> LocateAnswer:
         """No object: the message says what came nearest, where, and by how much it missed."""
-        ranks = search.ranks
-        if search.objects:
-            nearest = search.objects[0]
+        if search.things:
+            (nearest,) = self._objects(snapshot, label, search, 1)
             near, place, score = nearest.indices, nearest.centroid, nearest.score
         else:
-            count = min(self.config.min_voxels, len(ranks))
-            near = np.argpartition(ranks, len(ranks) - count)[-count:]
+            count = min(self.config.min_voxels, len(search.ranks))
+            near, _ = search.rows(np.argpartition(search.ranks, len(search.ranks) - count)[-count:])
             share = self.scorer.share(snapshot.features_of(near), search.phrases)
             place, score = snapshot.points_of(near)[share.argmax()], float(share.mean())
         name = self.scorer.looks_like(snapshot.features_of(near).astype(np.float32).mean(0), search.phrases)

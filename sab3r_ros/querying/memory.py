@@ -8,17 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from sab3r_ros.querying.objects import spread
 from sab3r_ros.types import LocatedObject, MapSnapshot
 
 CELL_M = 0.1  # coarser than a voxel: the same thing asked in other words is cut a little differently
 SAME = 0.3  # intersection over union of cells from which two things are the same
-MOST_POINTS = 20_000  # of a thing, spread over it, are enough to know it again
 CAPACITY = 2000  # things; beyond it the one not seen for longest is forgotten
 
 
 def cells_of(points: np.ndarray) -> np.ndarray:
     """(N, 3) metres → sorted unique numbers of the cells they fill."""
-    points = points[:: max(1, len(points) // MOST_POINTS)]
     cell = np.floor(points / CELL_M).astype(np.int64) + (1 << 20)
     return np.unique((cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2])
 
@@ -45,10 +44,18 @@ class ObjectMemory:
 
         The best overlaps are given first, and an id once an answer.
         """
-        cells = [cells_of(snapshot.points_of(o.indices)) for o in objects]
+        rows = [o.indices[spread(len(o.indices))] for o in objects]
+        cells = [cells_of(snapshot.points_of(r)) for r in rows]
         with self._lock:
             pairs = sorted(
-                ((overlap(c, known), k, n) for k, c in enumerate(cells) for n, known in self._things.items()),
+                (
+                    (overlap(c, known), k, n)
+                    for k, c in enumerate(cells)
+                    for n, known in self._things.items()
+                    if SAME * len(c) <= len(known) <= len(c) / SAME
+                    and c[0] <= known[-1]
+                    and known[0] <= c[-1]
+                ),
                 reverse=True,
             )
             ids: dict[int, int] = {}

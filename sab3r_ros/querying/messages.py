@@ -16,22 +16,25 @@ def place_of(point: np.ndarray) -> str:
 
 def found_message(
     request: Request,
-    things: list[LocatedObject],
+    things: int,
     objects: list[LocatedObject],
     found: list[LocatedObject],
+    count: int,
     most: int,
     notes: list[str],
 ) -> str:
-    """things: all that the name fits. objects: scored for what else was asked. found: those above the threshold."""
+    """things: how many the name fits. objects: scored for what else was asked. found: those above the threshold, at least the
+    best `most` of them. count: how many there are.
+    """
     said = f"; {'; '.join(notes)}" if notes else ""
     if not found:
         best = max(o.score for o in objects)
-        what = f"{len(things)} '{request.thing}' found, best at {place_of(objects[0].centroid)}, score {best:.2f}"
+        what = f"{things} '{request.thing}' found, best at {place_of(objects[0].centroid)}, score {best:.2f}"
         return f"no '{request.label}' found. Nearest: {what}{said}"
-    count = f"{len(found)} object{'s' if len(found) > 1 else ''}"
-    shown = f", the first {most} returned" if len(found) > most else ""
+    what = f"{count} object{'s' if count > 1 else ''}"
+    shown = f", the first {most} returned" if count > most else ""
     where = f"best at {place_of(found[0].centroid)}, score {found[0].score:.2f}"
-    return f"{count} found for '{request.label}'{shown}; {where}{said}"
+    return f"{what} found for '{request.label}'{shown}; {where}{said}"
 
 
 def miss_message(

@@ -1,112 +1,168 @@
-"""What every query of a map shares, computed when the map changes, and the one pass over the map that a query needs."""
+"""What every query of a map shares, kept while the map changes, and the one pass over it that a query needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import threading
+import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import simsimd
 import torch
 
+from sab3r_ros.querying.cells import gathered
 from sab3r_ros.types import MapSnapshot
-from sab3r_ros.voxels import LEVELS, Voxels
+from sab3r_ros.voxels import LEVELS, Voxels, encoded
 
-BLOCK = 1 << 14  # voxels at a time: what a block needs stays in the cache
-MIX = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64
-)  # odd: of a position's hash
+BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
+CELL_BITS = 31
+MOST_DEAD = 0.5  # cells of blocks that are gone, as a share of the others, before they are swept out
 
 
 @dataclass(frozen=True)
 class PreparedMap:
-    """A map of N voxels, ready to be asked.
+    """A map, ready to be asked: C cells, some of them dead, of blocks that the map no longer has.
 
-    gain: (N,) float16 that makes codes · direction the cosine of the language vectors, divided by the temperature.
-    competition: (N,) float32, the logarithm of the sum of exp over all nouns of the pool. top: (N,) uint8, the likeliest
-    noun. reach: largest gain · |codes|₁, how much a direction's rounding may count.
+    numbers: (C,) int64 place of each. codes: (C, D) int8 mean features. gain: (C,) float32 that makes codes · direction the
+    cosine of the language vectors, divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp
+    over all nouns of the pool. top: (C,) uint8, the likeliest noun. colors: (C, 3) uint8. reach: largest gain · |codes|₁, how
+    much a direction's rounding may count. alive: (C,) bool.
     """
 
     snapshot: MapSnapshot
+    cell_m: float
+    numbers: np.ndarray
+    codes: np.ndarray
     gain: np.ndarray
     competition: np.ndarray
     top: np.ndarray
+    colors: np.ndarray
     reach: float
+    alive: np.ndarray
+    _block: np.ndarray
+    _first: np.ndarray
+    _rows: np.ndarray
+    _starts: np.ndarray
 
-    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.gain, self.competition, self.top
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in vars(self).values() if isinstance(a, np.ndarray))
+
+    def counts(self, cells: np.ndarray) -> np.ndarray:
+        """How many voxels some cells (M,) hold."""
+        return self._first[cells + 1] - self._first[cells]
+
+    def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the snapshot, increasing, of the voxels in some cells (M,), and which of these cells each lies in."""
+        counts = self.counts(cells)
+        cell = np.repeat(np.arange(len(cells)), counts)
+        place = np.arange(len(cell)) + (self._first[cells] - (np.cumsum(counts) - counts))[cell]
+        rows = self._rows[place] + self._starts[self._block[cells]][cell]
+        both = np.sort((rows << CELL_BITS) | cell)  # much quicker than the order of the rows
+        return both >> CELL_BITS, both & ((1 << CELL_BITS) - 1)
 
 
-def prepare(
-    snapshot: MapSnapshot, gram: np.ndarray, pool: np.ndarray, temperature: float, before: PreparedMap | None
-) -> PreparedMap:
-    """Prepare a map; of `before` the voxels that did not change since are taken over.
+class Log:
+    """Columns that grow at their end; what was handed out is never written again, so any thread may go on reading it."""
+
+    def __init__(self, columns: list[np.ndarray], capacity: int) -> None:
+        self.size = 0
+        self._columns = [np.empty((capacity, *c.shape[1:]), c.dtype) for c in columns]
+        self.append(columns)
+
+    def append(self, columns: list[np.ndarray]) -> None:
+        end = self.size + len(columns[0])
+        if end > len(self._columns[0]):
+            grown = [np.empty((end + end // 2, *c.shape[1:]), c.dtype) for c in self._columns]
+            for new, old in zip(grown, self._columns, strict=True):
+                new[: self.size] = old[: self.size]
+            self._columns = grown
+        for mine, values in zip(self._columns, columns, strict=True):
+            mine[self.size : end] = values
+        self.size = end
+
+    def columns(self) -> list[np.ndarray]:
+        return [c[: self.size] for c in self._columns]
+
+
+class MapIndex:
+    """Prepares snapshots of a growing map: of each, only the blocks that were not in those before. Thread-safe.
 
     gram: (D, D) basisᵀ @ basis. pool: (D, P) basisᵀ @ text vectors of the nouns, P ≤ 256.
     """
-    nothing = Voxels.nothing(snapshot.feature_dim)
-    if before is None:
-        none = MapSnapshot((), *(getattr(snapshot, f.name) for f in fields(snapshot)[1:]))
-        before = PreparedMap(
-            none, np.zeros(0, np.float16), np.zeros(0, np.float32), np.zeros(0, np.uint8), 0.0
-        )
-    starts = before.snapshot.starts
-    known = {id(b): slice(starts[k], starts[k + 1]) for k, b in enumerate(before.snapshot.blocks)}
-    now = {id(b) for b in snapshot.blocks}
-    new = Voxels.joined([nothing, *(b for b in snapshot.blocks if id(b) not in known)])
-    old = Voxels.joined([nothing, *(b for b in before.snapshot.blocks if id(b) not in now)])
-    gone = [
-        np.arange(known[id(b)].start, known[id(b)].stop) for b in before.snapshot.blocks if id(b) not in now
-    ]
-    mine, theirs = unchanged(new, old)
-    columns = [np.empty(len(new), held.dtype) for held in before.columns()]
-    for column, held in zip(columns, before.columns(), strict=True):
-        column[mine] = held[np.concatenate([np.zeros(0, int), *gone])[theirs]]
-    todo = np.ones(len(new), bool)
-    todo[mine] = False
-    rows, reach = np.flatnonzero(todo), before.reach
-    for start in range(0, len(rows), BLOCK):
-        part = rows[start : start + BLOCK]
-        gain, competition, top, far = competed(new.codes[part], gram, pool, temperature)
-        for column, values in zip(columns, (gain, competition, top), strict=True):
-            column[part] = values
-        reach = max(reach, far)
-    return PreparedMap(snapshot, *assembled(snapshot, known, before, columns), reach)
 
+    def __init__(self, gram: np.ndarray, pool: np.ndarray, temperature: float) -> None:
+        self.gram, self.pool, self.temperature = gram, pool, temperature
+        self._lock = threading.Lock()
+        self._begin(0.0)
 
-def assembled(
-    snapshot: MapSnapshot, known: dict[int, slice], before: PreparedMap, columns: list[np.ndarray]
-) -> list[np.ndarray]:
-    """Columns of the whole map: of known blocks from `before`, of the others in turn from `columns`."""
-    place = 0
-    parts: list[list[np.ndarray]] = [[column[:0]] for column in columns]
-    for block in snapshot.blocks:
-        if id(block) in known:
-            source, rows = before.columns(), known[id(block)]
-        else:
-            source, rows = columns, slice(place, place + len(block))
-            place += len(block)
-        for part, column in zip(parts, source, strict=True):
-            part.append(column[rows])
-    return [np.concatenate(part) for part in parts]
+    def _begin(self, cell_m: float) -> None:
+        kinds = (np.int64, np.int8, np.float32, np.float32, np.uint8, np.uint8, np.int32)
+        shapes = ((), (len(self.gram),), (), (), (), (3,), ())
+        self._cells = Log([np.zeros((0, *s), k) for s, k in zip(shapes, kinds, strict=True)], 0)
+        self._first = Log([np.zeros(1, np.int64)], 1)
+        self._rows = Log([np.zeros(0, np.int32)], 0)
+        self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
+        self._cell_m, self._reach, self._count = cell_m, 0.0, 0
 
+    def prepare(self, snapshot: MapSnapshot, cell_m: float) -> PreparedMap:
+        """A snapshot with cells of cell_m metres; cheap if the last one was like it."""
+        with self._lock:
+            if cell_m != self._cell_m:
+                self._begin(cell_m)
+            self._learn([b for b in snapshot.blocks if len(b) and self._number(b) is None])
+            ready = self._view(snapshot)
+            if len(ready.alive) > (1 + MOST_DEAD) * ready.alive.sum() + BLOCK:
+                self._sweep(ready)
+                ready = self._view(snapshot)
+            return ready
 
-def unchanged(new: Voxels, old: Voxels) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `new` and the rows of `old` that have the same position and feature."""
-    keys, theirs = fingerprints(new), fingerprints(old)
-    order = np.argsort(theirs, kind="stable")
-    if not len(order):
-        return np.zeros(0, int), np.zeros(0, int)
-    there = order.take(np.searchsorted(theirs[order], keys), mode="clip")
-    mine = np.flatnonzero(theirs[there] == keys)
-    there = there[mine]
-    same = (new.codes[mine] == old.codes[there]).all(1) & (new.points[mine] == old.points[there]).all(1)
-    return mine[same], there[same]
+    def _number(self, block: Voxels) -> int | None:
+        known = self._blocks.get(id(block))
+        return known[1] if known is not None and known[0]() is block else None
 
+    def _learn(self, blocks: list[Voxels]) -> None:
+        if not blocks:
+            return
+        numbers, block, counts, features, colors, rows = gathered(blocks, self._cell_m)
+        codes = encoded(features)[0]
+        parts = [
+            competed(codes[k : k + BLOCK], self.gram, self.pool, self.temperature)
+            for k in range(0, len(codes), BLOCK)
+        ]
+        gain, competition, top = map(np.concatenate, zip(*(p[:3] for p in parts), strict=True))
+        self._reach = max(self._reach, *(p[3] for p in parts))
+        self._cells.append([numbers, codes, gain, competition, top, np.rint(colors), block + self._count])
+        self._first.append([self._first.columns()[0][-1] + np.cumsum(counts)])
+        self._rows.append([rows])
+        for k, b in enumerate(blocks, self._count):
+            self._blocks[id(b)] = (weakref.ref(b), k)
+        self._count += len(blocks)
 
-def fingerprints(voxels: Voxels) -> np.ndarray:
-    """(N,) uint64 hash of the positions."""
-    mixed = voxels.points.view(np.uint32).astype(np.uint64) * MIX
-    return mixed[:, 0] ^ mixed[:, 1] ^ mixed[:, 2]
+    def _view(self, snapshot: MapSnapshot) -> PreparedMap:
+        starts = np.full(self._count, -1)
+        for b, start in zip(snapshot.blocks, snapshot.starts.tolist(), strict=False):
+            if len(b):
+                starts[self._number(b)] = start
+        *columns, block = self._cells.columns()
+        (first,), (rows,) = self._first.columns(), self._rows.columns()
+        alive = starts[block] >= 0
+        return PreparedMap(snapshot, self._cell_m, *columns, self._reach, alive, block, first, rows, starts)
+
+    def _sweep(self, ready: PreparedMap) -> None:
+        """Forget the cells of blocks that a prepared map does not have."""
+        columns, blocks = self._cells.columns(), self._blocks
+        counts = np.diff(ready._first)
+        rows, reach = ready._rows[np.repeat(ready.alive, counts)], self._reach
+        here = ready._starts >= 0
+        number = np.cumsum(here) - 1
+        columns[-1] = number[columns[-1]]
+        self._begin(self._cell_m)
+        self._reach, self._count = reach, int(here.sum())
+        self._blocks = {key: (ref, int(number[k])) for key, (ref, k) in blocks.items() if here[k]}
+        self._cells.append([c[ready.alive] for c in columns])
+        self._first.append([np.cumsum(counts[ready.alive])])
+        self._rows.append([rows])
 
 
 def competed(
@@ -115,26 +171,27 @@ def competed(
     """Gain, competition, top and reach of codes (M, D)."""
     f = codes.astype(np.float32)
     length = np.sqrt(np.maximum(np.einsum("nd,nd->n", f @ gram, f), 1e-12))
-    gain = np.where(length > 1e-3, 1 / (temperature * length), 0).astype(np.float16)
-    logits = torch.from_numpy((f @ pool) * gain.astype(np.float32)[:, None])
+    gain = np.where(length > 1e-3, 1 / (temperature * length), 0).astype(np.float32)
+    logits = torch.from_numpy((f @ pool) * gain[:, None])
     top = logits.argmax(1)
     competition = torch.logsumexp(logits, 1).numpy()
-    far = float((gain.astype(np.float32) * np.abs(f).sum(1)).max(initial=0))
+    far = float((gain * np.abs(f).sum(1)).max(initial=0))
     return gain, competition, top.numpy().astype(np.uint8), far
 
 
 def log_parts(prepared: PreparedMap, direction: np.ndarray) -> tuple[np.ndarray, float]:
-    """(N,) float32: logarithm of exp(cosine / temperature) relative to the pool's sum, and the largest error in it.
+    """(C,) float32: logarithm of exp(cosine / temperature) relative to the pool's sum, and the largest error in it; −inf
+    for dead cells.
 
     direction: (D,). It is rounded to a byte a dimension: one product of integers over the map as it is stored.
     """
     step = max(float(np.abs(direction).max(initial=0)), 1e-12) / LEVELS
     rounded = np.rint(direction / step).astype(np.int8)[None]
-    out = np.empty(len(prepared.snapshot), np.float32)
-    for block, start in zip(prepared.snapshot.blocks, prepared.snapshot.starts[:-1].tolist(), strict=True):
-        dots = simsimd.cdist(block.codes, rounded, metric="dot", out_dtype="float32")
-        out[start : start + len(block)] = np.asarray(dots)[:, 0]
+    if not len(prepared.codes):
+        return np.zeros(0, np.float32), 0.0
+    out = np.asarray(simsimd.cdist(prepared.codes, rounded, metric="dot", out_dtype="float32"))[:, 0].copy()
     out *= prepared.gain
     out *= np.float32(step)
     out -= prepared.competition
+    out[~prepared.alive] = -np.inf
     return out, 0.5 * step * prepared.reach

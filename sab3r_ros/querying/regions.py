@@ -1,4 +1,4 @@
-"""From how likely each voxel is to the regions that may be things: smoothed along surfaces, then cut where they stand out.
+"""From how likely each cell is to the regions that may be things: smoothed along surfaces, then cut where they stand out.
 
 A network's features are soft: a thing's share fades into what surrounds it, and its level differs from thing to thing. So
 no single threshold cuts out things. Evidence first flows between neighbours that look alike (edge-aware smoothing, as of a
@@ -10,160 +10,165 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from sab3r_ros.querying.objects import HALF_NEIGHBOURS, top_mean
+from sab3r_ros.querying.cells import coarser, coordinates, touching
 
 LAB_WIDTH = 5.0  # distance in CIELAB over which evidence flows e times less from cell to cell
 ROUNDS = 20  # of smoothing: about half a metre along an even surface
 JOIN = 2  # a part's pieces may lie about so many cells apart
 LEVELS = 10  # at which candidates are cut
+DECIMALS = 3  # of a smoothed logit: rounding makes no levels of its own
+LEAST_CELLS = 3  # of a candidate
+MOST_CELLS = 16_000  # more that may be it are a wall, a floor: cut from cells twice, four times as large
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
-    """A candidate for a thing, and what speaks for it.
+class Regions:
+    """R candidates for things, and what speaks for them.
 
-    where: (C,) numbers of the cells that it fills, of those of `evidence`. strength: mean smoothed logit of its best part.
-    mean: of all its raw logits. fill: the cells' area as a share of its box's largest side, at most 1.
+    strength: (R,) mean smoothed logit of the best part of each. mean: (R,) of all its raw logits. size: (R,) how many cells it
+    fills. fill: (R,) the cells' area as a share of its box's largest side, at most 1. cells: of each its rows in the evidence.
     """
 
-    where: np.ndarray
-    strength: float
-    mean: float
-    fill: float
+    strength: np.ndarray
+    mean: np.ndarray
+    size: np.ndarray
+    fill: np.ndarray
+    cells: list[np.ndarray]
     evidence: Evidence
 
-    @property
-    def cells(self) -> int:
-        """How many it fills."""
-        return len(self.where)
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """(M,) of the map, increasing."""
-        return self.evidence.rows_of(self.where)
+    def __len__(self) -> int:
+        return len(self.cells)
 
 
 class Evidence:
-    """Voxels that may be what is asked for, gathered into cells: what candidates are cut from."""
+    """Cells that may be what is asked for: what candidates are cut from.
+
+    Of more than MOST_CELLS, those within a cell twice (four times, …) as large count as one, `scale` times as long.
+    """
 
     def __init__(
-        self,
-        rows: np.ndarray,
-        points: np.ndarray,
-        colors: np.ndarray,
-        logit: np.ndarray,
-        cell_m: float,
-        top_share: float,
+        self, numbers: np.ndarray, counts: np.ndarray, colors: np.ndarray, logit: np.ndarray, top_share: float
     ) -> None:
-        """rows: (N,) of the map, increasing. points: (N, 3) metres. colors: (N, 3) uint8. logit: (N,) of their shares."""
-        self.rows, self.points, self.logit, self.cell_m, self.top_share = (
-            rows,
-            points,
-            logit,
-            cell_m,
-            top_share,
-        )
-        self.cell, self.pairs = touching_cells(points, cell_m)
-        self.count = np.bincount(self.cell)
-        self._order = np.argsort(self.cell, kind="stable")  # the voxels cell by cell
-        self._start = np.cumsum(self.count) - self.count
-        columns = points[self._order].T.copy()
-        self._low = np.stack([np.minimum.reduceat(c, self._start) for c in columns], 1)
-        self._high = np.stack([np.maximum.reduceat(c, self._start) for c in columns], 1)
-        self._logits = np.bincount(self.cell, logit)
-        rgb = np.stack([self._mean(colors[:, c]) for c in range(3)], 1).astype(np.float32)
-        self.smooth = smoothed(self._mean(logit), rgb, self.pairs)
+        """numbers: (N,) places of cells. counts: (N,) voxels in each. colors: (N, 3). logit: (N,) of their shares."""
+        halvings = 0
+        while len(numbers) > MOST_CELLS * 4**halvings:
+            halvings += 1
+        self.scale, self.top_share = 2**halvings, top_share
+        numbers = coarser(numbers, halvings) if halvings else numbers
+        self._order = np.argsort(numbers)
+        numbers = numbers[self._order]
+        self._start = runs(numbers)
+        self._inside = np.diff(self._start, append=len(numbers))
+        self.numbers, self._place = numbers[self._start], coordinates(numbers[self._start])
+        weight = counts[self._order].astype(float)
+        self.count = np.add.reduceat(weight, self._start)
+        self._logits = np.add.reduceat(weight * logit[self._order], self._start)
+        rgb = [np.add.reduceat(weight * colors[self._order, c], self._start) / self.count for c in range(3)]
+        rounds = max(1, ROUNDS // self.scale**2)  # what flows spreads with the root of the rounds
+        even = smoothed(self._logits / self.count, np.stack(rgb, 1), touching(self.numbers), rounds)
+        self.smooth = even.round(DECIMALS)
 
-    def _mean(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(self.cell, values) / self.count
+    def members(self, cells: np.ndarray) -> np.ndarray:
+        """Which of the given cells (N,) some of the evidence's cells are."""
+        inside = self._inside[cells]
+        ahead = np.repeat(self._start[cells] - (np.cumsum(inside) - inside), inside)
+        return self._order[ahead + np.arange(len(ahead))]
 
-    def rows_of(self, cells: np.ndarray) -> np.ndarray:
-        """Rows of the map, increasing, of the voxels in some cells."""
-        counts = self.count[cells]
-        ahead = np.repeat(self._start[cells] - (np.cumsum(counts) - counts), counts)
-        return np.sort(self.rows[self._order[ahead + np.arange(len(ahead))]])
+    def centers(self, cells: np.ndarray) -> np.ndarray:
+        """(M, 3) middles of some cells, in units of the cells that were given."""
+        return self.scale * (self._place[:, cells].T + 0.5)
 
-    def region(self, cells: np.ndarray) -> Region:
-        """Some of the cells (C,) as a candidate."""
-        weight = self.count[cells].astype(float)
-        strength = top_mean(self.smooth[cells], weight, self.top_share)
-        extent = np.sort(self._high[cells].max(0) - self._low[cells].min(0) + self.cell_m)
-        fill = min(1.0, len(cells) * self.cell_m**2 / float(extent[1] * extent[2]))
-        return Region(cells, strength, float(self._logits[cells].sum() / weight.sum()), fill, self)
-
-    def candidates(self, least: int) -> list[Region]:
+    def candidates(self, least: int) -> Regions:
         """Parts of at least `least` voxels of each level: disjoint if of one level, nested if of two.
 
         Cells of a part may lie JOIN cells apart: something in front hides what connects them.
         """
-        block, touching = touching_cells(self._centers() / self.cell_m, float(JOIN))
-        top = np.full(int(block.max()) + 1, -np.inf)  # (B,) of each block of JOIN³ cells
+        wide = coarser(self.numbers, 1) if self.scale < JOIN else self.numbers
+        blocks, block = np.unique(wide, return_inverse=True)
+        top = np.full(len(blocks), -np.inf)
         np.maximum.at(top, block, self.smooth)
-        a, b = touching.T
+        a, b = touching(blocks)
         lower = np.minimum(top[a], top[b])
-        out: list[Region] = []
-        seen: set[tuple[int, int]] = set()  # a part that is the same as at the level below counts once
-        for level in np.linspace(self.smooth.min(), self.smooth.max(), LEVELS, endpoint=False):
-            joined = lower >= level
-            graph = csr_matrix((np.ones(joined.sum(), bool), (a[joined], b[joined])), 2 * (len(top),))
-            part = connected_components(graph, directed=False)[1][block]
-            inside = np.flatnonzero(self.smooth >= level)
-            inside = inside[np.argsort(part[inside], kind="stable")]
-            for cells in np.split(inside, np.flatnonzero(np.diff(part[inside])) + 1):
-                if self.count[cells].sum() >= least and (len(cells), int(cells[0])) not in seen:
-                    seen.add((len(cells), int(cells[0])))
-                    out.append(self.region(cells))
-        return out
+        surest = np.argsort(-self.smooth, kind="stable")
+        level_of = self.smooth[surest]
+        part = np.arange(len(blocks))  # of each block, at the level
+        short = np.min_scalar_type(len(blocks))  # 16 bits are sorted by counting
+        parts: list[tuple[np.ndarray, ...]] = []
+        cells: list[np.ndarray] = []
+        held = np.zeros(
+            len(self.numbers), np.int64
+        )  # size of the part whose surest cell it was at the level above
+        above = np.inf
+        for level in np.linspace(level_of[-1], level_of[0], LEVELS, endpoint=False)[::-1]:
+            joins = np.flatnonzero((lower >= level) & (lower < above))
+            graph = csr_matrix((np.ones(len(joins)), (part[a[joins]], part[b[joins]])), 2 * (len(blocks),))
+            part, above = connected_components(graph, directed=False)[1][part], level
+            inside = surest[: np.searchsorted(-level_of, -level, side="right")]
+            mine = part[block[inside]]
+            large = np.bincount(mine, self.count[inside], len(blocks)) >= least
+            large &= np.bincount(mine, minlength=len(blocks)) >= LEAST_CELLS
+            inside, mine = inside[large[mine]], mine[large[mine]]
+            if not len(inside):
+                continue
+            order = np.argsort(mine.astype(short), kind="stable")
+            inside, mine = inside[order], mine[order]  # part after part, each the surest first
+            start = runs(mine)
+            size = np.diff(start, append=len(inside))
+            new = held[inside[start]] != size  # a part that is the same as at the level above counts once
+            held[inside[start]] = size
+            parts.append(tuple(values[new] for values in self._traits(inside, start, size)))
+            cells += [inside[i : i + n] for i, n in zip(start[new].tolist(), size[new].tolist(), strict=True)]
+        columns = map(np.concatenate, zip(*parts, strict=True)) if parts else np.zeros((4, 0))
+        return Regions(*columns, cells, self)
 
-    def _centers(self) -> np.ndarray:
-        return np.stack([self._mean(self.points[:, k]) for k in range(3)], 1)
+    def _traits(self, cells: np.ndarray, start: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Strength, mean, size and fill of parts, each `size` cells from `start` on."""
+        count = np.r_[0, np.cumsum(self.count[cells])]
+        smooth = np.r_[0, np.cumsum(self.count[cells] * self.smooth[cells])]
+        end, best = start + size, start + np.ceil(self.top_share * size).astype(int)
+        strength = (smooth[best] - smooth[start]) / (count[best] - count[start])
+        mean = np.add.reduceat(self._logits[cells], start) / (count[end] - count[start])
+        place = self._place[:, cells]
+        extent = np.maximum.reduceat(place, start, 1) - np.minimum.reduceat(place, start, 1) + 1
+        fill = np.minimum(1, size / np.sort(extent, 0)[1:].prod(0))
+        return strength, mean, size * self.scale**2, fill
 
 
-def best_disjoint(regions: list[Region], scores: np.ndarray) -> Iterator[tuple[float, Region]]:
-    """Best first, of one evidence's regions; of those that overlap, and so are nested, the best."""
-    taken = np.zeros(1 + max((int(r.where.max()) for r in regions), default=0), bool)
-    for k in np.argsort(-scores, kind="stable"):
-        if not taken[regions[k].where].any():
-            taken[regions[k].where] = True
-            yield float(scores[k]), regions[k]
+def runs(values: np.ndarray) -> np.ndarray:
+    """Where each run of equal values begins; at least one value."""
+    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
 
 
-def touching_cells(points: np.ndarray, cell_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) cell of each point, numbered from 0, and (E, 2) pairs of cells that touch, corners included, each pair once."""
-    cell = np.floor(points / cell_m).astype(np.int64)
-    cell -= cell.min(0) - 1
-    extent = cell.max(0) + 2
-    step = np.array([extent[1] * extent[2], extent[2], 1])
-    keys, inverse = np.unique(cell @ step, return_inverse=True)
-    pairs = []
-    for offset in HALF_NEIGHBOURS @ step:
-        place = np.minimum(np.searchsorted(keys, keys + offset), len(keys) - 1)
-        hit = np.flatnonzero(keys[place] == keys + offset)
-        pairs.append(np.stack([hit, place[hit]], 1))
-    return inverse.ravel(), np.concatenate(pairs)
+def best_disjoint(regions: Regions, scores: np.ndarray) -> Iterator[int]:
+    """Numbers of regions, best first; of those that overlap, and so are nested, the best."""
+    taken = np.zeros(len(regions.evidence.numbers), bool)
+    for k in np.argsort(-scores, kind="stable").tolist():
+        if not taken[regions.cells[k]].any():
+            taken[regions.cells[k]] = True
+            yield k
 
 
-def smoothed(values: np.ndarray, rgb: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Values (C,) of cells after ROUNDS of averaging with the neighbours, weighted by how alike their colours (C, 3) are."""
-    n, (a, b) = len(values), pairs.T
-    lab = cv2.cvtColor(rgb[None] / 255, cv2.COLOR_RGB2Lab)[0]
-    weight = np.exp(-np.linalg.norm(lab[a] - lab[b], axis=1) / LAB_WIDTH)
-    own = np.arange(n)
-    flow = csr_matrix(
-        (
-            np.concatenate([weight, weight, np.ones(n)]),
-            (np.concatenate([a, b, own]), np.concatenate([b, a, own])),
-        ),
-        (n, n),
-    )
-    total = np.asarray(flow.sum(1)).ravel()
-    for _ in range(ROUNDS):
-        values = flow @ values / total
+def smoothed(values: np.ndarray, rgb: np.ndarray, pairs: np.ndarray, rounds: int) -> np.ndarray:
+    """Values (C,) of cells after rounds of averaging with the neighbours, weighted by how alike their colours (C, 3) are.
+
+    pairs: (2, E) cells that touch.
+    """
+    n, (a, b) = len(values), pairs
+    lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
+    away = lab[a] - lab[b]
+    weight = np.exp(np.sqrt(np.einsum("ec,ec->e", away, away)) / np.float32(-LAB_WIDTH))
+    total = 1 + np.bincount(a, weight, n) + np.bincount(b, weight, n)
+    own = np.arange(n, dtype=a.dtype)
+    to, source = np.concatenate([a, b, own]), np.concatenate([b, a, own])
+    share = np.concatenate([weight, weight, np.ones(n, np.float32)]) / total[to]
+    flow = csr_matrix((share.astype(np.float32), (to, source)), (n, n))
+    values = values.astype(np.float32)
+    for _ in range(rounds):
+        values = flow @ values
     return values

@@ -1,7 +1,7 @@
-"""How likely each voxel is what was asked for.
+"""How likely each cell is what was asked for.
 
 A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax
-with what else the voxel may be: canonical phrases (LERF), the room's background, the request's distractors
+with what else the cell may be: canonical phrases (LERF), the room's background, the request's distractors
 and the nouns of indoor scenes. A logistic regression, fitted on the validation rooms, turns what is known of a candidate
 region into a score.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
-from sab3r_ros.querying.prepared import BLOCK, PreparedMap, log_parts, prepare
-from sab3r_ros.querying.regions import Region
+from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap, log_parts
+from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
 from sab3r_ros.types import MapSnapshot
@@ -23,6 +23,7 @@ POOL = tuple(dict.fromkeys(CANONICAL + BACKGROUND + INDOOR))
 LEAST_REST = (
     1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
 )
+LEAST_CELL = 1.25  # edge of a cell, in voxels
 ROUNDING = 0.01  # in the logarithm of a share, of float16 and of sums in another order
 TRAITS = ("strength", "fade", "lead", "common", "size", "fill")  # a candidate's, in LocateConfig as score_…
 MOST_FADE = (
@@ -53,21 +54,21 @@ class PhraseSet:
     distractors: int
 
 
-def traits(regions: list[Region], common: float) -> np.ndarray:
+def traits(regions: Regions, common: float) -> np.ndarray:
     """(R, len(TRAITS)) of a map's candidates for one query.
 
     common: logit that the most likely hundredth of the whole map reaches. It and `lead`, the strength less that of the best
     candidate, let the map itself compete: where much of it fits as well, a candidate is worth less.
     """
-    strength = np.array([r.strength for r in regions])
+    strength = regions.strength
     return np.stack(
         [
             strength,
-            np.minimum(strength - np.array([r.mean for r in regions]), MOST_FADE),
+            np.minimum(strength - regions.mean, MOST_FADE),
             np.maximum(strength - strength.max(initial=-np.inf), MOST_LEAD),
             np.full(len(regions), min(common, MOST_COMMON)),
-            np.log([r.cells for r in regions]),
-            np.log([r.fill for r in regions]),
+            np.log(regions.size),
+            np.log(regions.fill),
         ],
         1,
     )
@@ -86,6 +87,7 @@ class Scorer:
         self.pool_vectors = text.encode(list(POOL))
         self.pool = self.basis.T @ self.pool_vectors.T  # (D, P) directions of the nouns
         self.temperature = config.temperature * text.spread
+        self.index = MapIndex(self.gram, self.pool, self.temperature)
         self.synonym_cosine = 1 - (1 - config.synonym_cosine) * text.spread
 
     def phrases(self, query: str, distractors: tuple[str, ...] = ()) -> PhraseSet:
@@ -131,41 +133,42 @@ class Scorer:
             out[part] = 1 / np.exp(logits - logits[:, :1]).sum(1)
         return out
 
-    def prepare(self, snapshot: MapSnapshot, before: PreparedMap | None = None) -> PreparedMap:
-        """What all queries of a map share; `before` of an earlier version of the same map saves work."""
-        return prepare(snapshot, self.gram, self.pool, self.temperature, before)
+    def prepare(self, snapshot: MapSnapshot) -> PreparedMap:
+        """What all queries of a map share; what it shares with the maps before costs nothing."""
+        return self.index.prepare(snapshot, max(self.config.cell_m, LEAST_CELL * snapshot.voxel_size_m))
 
     def likely(
         self, prepared: PreparedMap, phrases: PhraseSet, least: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows whose `share` is at least `least` (0..1, exclusive), their shares, and (N,) float32 that ranks all rows.
+        """Cells whose `share` is at least `least` (0..1, exclusive), their shares, and (C,) float32 that ranks all cells.
 
-        One product of integers over the map finds the rows that can reach it. Where the likeliest noun n competes with the
+        One product of integers over the map finds the cells that can reach it. Where the likeliest noun n competes with the
         query, no removed noun is likelier, so that the competitors hold at least 1 / (removed + 1) of the pool.
         """
         ranks, error = log_parts(prepared, phrases.directions[:, 0])
         removed = phrases.taken
         bound = np.log(least / (1 - least) / (len(removed) + 1)) - error - ROUNDING
-        rows = np.flatnonzero((ranks >= bound) | np.isin(np.arange(256), removed).take(prepared.top))
-        share = self.share_of_rows(prepared, rows, phrases)
+        taken = np.zeros(256, bool)
+        taken[removed] = True
+        cells = np.flatnonzero((ranks >= bound) | (taken.take(prepared.top) & prepared.alive))
+        share = self.share_of_cells(prepared, cells, phrases)
         good = share >= least
-        return rows[good], share[good], ranks
+        return cells[good], share[good], ranks
 
-    def share_of_rows(self, prepared: PreparedMap, rows: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        """`share` of some rows of a prepared map: the nouns' competition is known, the rest is exact to float32."""
+    def share_of_cells(self, prepared: PreparedMap, cells: np.ndarray, phrases: PhraseSet) -> np.ndarray:
+        """`share` of some cells of a prepared map: the nouns' competition is known, the rest is exact to float32."""
         own = 1 + phrases.distractors
         directions = np.concatenate([phrases.directions[:, :own], self.pool[:, phrases.taken]], 1)
-        out = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), BLOCK):
-            part = rows[start : start + BLOCK]
-            codes = prepared.snapshot.column_of("codes", part).astype(np.float32)
-            logits = (codes @ directions) * prepared.gain[part, None].astype(np.float32)
+        out = np.empty(len(cells), np.float32)
+        for start in range(0, len(cells), BLOCK):
+            part = cells[start : start + BLOCK]
+            logits = (prepared.codes[part].astype(np.float32) @ directions) * prepared.gain[part, None]
             part_of_pool = np.exp(logits - prepared.competition[part, None])
             rest = np.maximum(1 - part_of_pool[:, own:].sum(1), LEAST_REST) + part_of_pool[:, 1:own].sum(1)
             out[start : start + BLOCK] = part_of_pool[:, 0] / (part_of_pool[:, 0] + rest)
         return out
 
-    def score(self, regions: list[Region], common: float) -> np.ndarray:
+    def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""
         weights = np.array([getattr(self.config, f"score_{name}") for name in TRAITS])
         return 1 / (1 + np.exp(-(traits(regions, common) @ weights + self.config.score_offset)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -24,38 +26,47 @@ HEIGHT_OVERLAP = 0.5  # bodies that share less of their height range are, too: a
 def separate(points: np.ndarray, join_m: float, fine_m: float) -> np.ndarray:
     """(N, 3) metres → (N,) int32 thing of each point.
 
-    Points that join over gaps of join_m are one thing, unless they hold several bodies that come apart at fine_m
-    and stand side by side; then every other point goes to the nearest body.
+    Points that join over gaps of join_m are one thing, unless they hold several bodies that come apart.
     """
     pieces = connected_pieces(points, join_m)
     count = int(pieces.max()) + 1 if len(points) else 0
     order = np.argsort(pieces, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(pieces[order])) + 1) if count else []:
-        if len(rows) > MOST:
-            continue
-        group = body_groups(points[rows], connected_pieces(points[rows], fine_m))
-        if group.max() < 1:
-            continue
-        known = group >= 0
-        nearest = cKDTree(points[rows[known]]).query(points[rows[~known]])[1]
-        group[~known] = group[known][nearest]
-        pieces[rows[group > 0]] = count - 1 + group[group > 0]
-        count += int(group.max())
+        thing = came_apart(points[rows], fine_m)
+        pieces[rows[thing > 0]] = count - 1 + thing[thing > 0]
+        count += int(thing.max())
     return pieces
+
+
+def came_apart(points: np.ndarray, fine_m: float) -> np.ndarray:
+    """(N, 3) metres, connected → (N,) int thing of each point: one, unless they hold several bodies that come apart at
+    fine_m and stand side by side; then every other point goes to the nearest body.
+    """
+    whole = np.zeros(len(points), np.int32)
+    extent = np.ptp(points, axis=0)
+    if len(points) > MOST or extent[:2].min() < BODY_SIDE_M or extent[2] < BODY_HEIGHT_M:
+        return whole
+    group = body_groups(points, connected_pieces(points, fine_m))
+    if group.max() < 1:
+        return whole
+    known = group >= 0
+    group[~known] = group[known][cKDTree(points[known]).query(points[~known])[1]]
+    return group
 
 
 def body_groups(points: np.ndarray, fine: np.ndarray) -> np.ndarray:
     """(N,) number from 0 of the group of bodies that a point belongs to, −1 where it belongs to none."""
     sizes = np.bincount(fine)
-    bodies = []
-    for k in np.flatnonzero(sizes >= BODY_PART * sizes.max()):
+    bodies: dict[int, Body] = {}
+    large = np.flatnonzero(sizes >= BODY_PART * sizes.max())
+    for k in large if len(large) > 1 else []:
         extent = np.ptp(points[fine == k], axis=0)
         if extent[:2].min() >= BODY_SIDE_M and extent[2] >= BODY_HEIGHT_M:
-            bodies.append(k)
+            bodies[k] = Body.of(points[fine == k])
     out = np.full(len(points), -1, np.int32)
     groups: list[list[int]] = []
     for k in bodies:
-        same = [g for g in groups if any(one_thing(points[fine == k], points[fine == m]) for m in g)]
+        same = [g for g in groups if any(one_thing(bodies[k], bodies[m]) for m in g)]
         groups = [g for g in groups if g not in same] + [sum(same, [k])]
     for number, group in enumerate(groups):
         out[np.isin(fine, group)] = number
@@ -66,37 +77,56 @@ def with_their_feet(parts: list[np.ndarray], points: np.ndarray, reach_m: float)
     """Parts (rows of points (N, 3)), in order, each with the later ones that stand over or under it, at most reach_m away: a
     seat and its foot, where what is between them was never seen.
     """
-    kept: list[np.ndarray] = []
+    kept: list[list[np.ndarray]] = []
+    bodies: list[Body] = []
     for part in parts:
-        for k, other in enumerate(kept):
-            if stacked(points[part], points[other], reach_m):
-                kept[k] = np.concatenate([other, part])
+        body = Body.of(points[part])
+        for k, other in enumerate(bodies):
+            if stacked(body, other, reach_m):
+                kept[k].append(part)
+                bodies[k] = Body.of(points[np.concatenate(kept[k])])
                 break
         else:
-            kept.append(part)
-    return kept
+            kept.append([part])
+            bodies.append(body)
+    return [np.concatenate(k) for k in kept]
 
 
-def stacked(a: np.ndarray, b: np.ndarray, reach_m: float) -> bool:
+@dataclass(frozen=True)
+class Body:
+    """What tells how bodies stand to each other: the box along the axes, and the cells of the ground below, ascending."""
+
+    low: np.ndarray
+    high: np.ndarray
+    plan: np.ndarray
+
+    @staticmethod
+    def of(points: np.ndarray) -> Body:
+        cell = np.floor(points[:, :2] / PLAN_CELL_M).astype(np.int64)
+        return Body(points.min(0), points.max(0), np.unique((cell[:, 0] << 32) + cell[:, 1]))
+
+    def plan_shared(self, other: Body) -> float:
+        """Common ground as a share of the smaller's."""
+        if (self.low > other.high + PLAN_CELL_M)[:2].any() or (other.low > self.high + PLAN_CELL_M)[:2].any():
+            return 0.0
+        both = len(np.intersect1d(self.plan, other.plan, assume_unique=True))
+        return both / min(len(self.plan), len(other.plan))
+
+    def heights(self, other: Body) -> tuple[float, float]:
+        """Height range that both have, metres, negative where there is a gap between them; and the smaller's own."""
+        common = min(self.high[2], other.high[2]) - max(self.low[2], other.low[2])
+        return common, min(self.high[2] - self.low[2], other.high[2] - other.low[2])
+
+
+def stacked(a: Body, b: Body, reach_m: float) -> bool:
     """Whether most of the smaller's ground plan lies in the other's, and they share little of their height."""
-    if (a.min(0)[:2] > b.max(0)[:2]).any() or (b.min(0)[:2] > a.max(0)[:2]).any():
+    common, height = a.heights(b)
+    if -common > reach_m or common >= HEIGHT_OVERLAP * height:
         return False
-    plan_a, plan_b = plan(a), plan(b)
-    if len(plan_a & plan_b) < STACKED_OVERLAP * min(len(plan_a), len(plan_b)):
-        return False
-    low, high = max(a[:, 2].min(), b[:, 2].min()), min(a[:, 2].max(), b[:, 2].max())
-    return low - high <= reach_m and high - low < HEIGHT_OVERLAP * min(np.ptp(a[:, 2]), np.ptp(b[:, 2]))
+    return a.plan_shared(b) >= STACKED_OVERLAP
 
 
-def plan(points: np.ndarray) -> set[tuple[int, int]]:
-    """The cells of the ground that points (N, 3) stand over."""
-    return {tuple(c) for c in np.unique(np.floor(points[:, :2] / PLAN_CELL_M).astype(int), axis=0).tolist()}
-
-
-def one_thing(a: np.ndarray, b: np.ndarray) -> bool:
+def one_thing(a: Body, b: Body) -> bool:
     """Whether two bodies stand over each other rather than side by side."""
-    plan_a, plan_b = plan(a), plan(b)
-    if len(plan_a & plan_b) > PLAN_OVERLAP * min(len(plan_a), len(plan_b)):
-        return True
-    low, high = max(a[:, 2].min(), b[:, 2].min()), min(a[:, 2].max(), b[:, 2].max())
-    return high - low < HEIGHT_OVERLAP * min(np.ptp(a[:, 2]), np.ptp(b[:, 2]))
+    common, height = a.heights(b)
+    return common < HEIGHT_OVERLAP * height or a.plan_shared(b) > PLAN_OVERLAP
