@@ -120,8 +120,7 @@ def visited(atlas: Atlas, tour: Tour, visit: int, goes_on: Callable[[int], bool]
 
 def measure(tour: Tour, model: FeatureModel, voxels: int, visits: int, asked: int) -> dict[str, str]:
     """All figures of one map size."""
-    config = MapperConfig(max_map_mb=1e5)
-    atlas = Atlas(config, LoopConfig(), model.feature_basis.shape[1], model.identity)
+    atlas = new_atlas(model)
     count, first = visited(atlas, tour, 0, lambda n: len(atlas.world) < voxels)
     memory = atlas.world.memory_bytes
     late = Clock()
@@ -139,6 +138,15 @@ def measure(tour: Tour, model: FeatureModel, voxels: int, visits: int, asked: in
             f"{atlas.world.memory_bytes / memory:.3f} of the first's"
         )
     locator = Locator(model.feature_basis, load_text_encoder(model.language))
+    return rows | queried(atlas, tour, locator, count, asked, name) | filed(atlas, model, locator, name)
+
+
+def new_atlas(model: FeatureModel) -> Atlas:
+    return Atlas(MapperConfig(max_map_mb=1e5), LoopConfig(), model.feature_basis.shape[1], model.identity)
+
+
+def queried(atlas: Atlas, tour: Tour, locator: Locator, count: int, asked: int, name: str) -> dict[str, str]:
+    """Each query asked so many times while keyframes come in, from the middle of the `count` that made the map."""
     snapshots, prepares = Clock(), Clock()
     locator.prepare(atlas.snapshot())
     held = [atlas.snapshot()]
@@ -172,14 +180,19 @@ def measure(tour: Tour, model: FeatureModel, voxels: int, visits: int, asked: in
     finally:
         stop.set()
         thread.join()
-    rows[f"{name}: a query while mapping goes on"] = str(whole)
+    rows = {f"{name}: a query while mapping goes on": str(whole)}
     rows[f"{name}: of it, finding the voxels"] = str(finding)
+    unknown = Clock()
+    for k in range(20):
+        with unknown:
+            locator.scorer.text.encode([f"a thing of kind {k}"])
+    rows[f"{name}: a text's vector the first time, to be added"] = str(unknown)
     rows |= {f"{name}: '{query}'": str(clock) for query, clock in each.items()}
     rows[f"{name}: a snapshot"] = str(snapshots)
     rows[f"{name}: preparing queries, a keyframe"] = str(prepares)
     queries = ready.nbytes / len(ready.snapshot)
     rows[f"{name}: bytes a voxel"] = f"{atlas.world.row_bytes}, and {queries:.0f} while it is asked"
-    return rows | filed(atlas, model, locator, name)
+    return rows
 
 
 def filed(atlas: Atlas, model: FeatureModel, locator: Locator, name: str) -> dict[str, str]:

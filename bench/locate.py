@@ -1,6 +1,7 @@
 """Does locating return the right thing, an honest score? A table on rooms with truth.
 
-    python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --full --out build/bench/locate
+    python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --pairs build/rooms/pairs/test-0 \\
+        --full --out build/bench/locate
 
 Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Peers' thresholds are chosen on the validation rooms. After a
 change of the checkpoint, --calibrate fits the score to it, on the validation rooms, too; then write the new defaults into
@@ -11,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import latency
 import numpy as np
+from latency import Tour, new_atlas, queried, visited
 from locate_calibrate import candidates_of, draw_reliability, fitted, named, write_defaults
 from locate_judge import Tally, absent, ask_colors, ask_room, ask_synonyms, plain, present
 from locate_maps import RoomMap, caption_map, full_map, predicted_map
@@ -24,7 +28,7 @@ from locate_rules import PEERS, peer
 from tqdm import tqdm
 
 from sab3r_ros.config import LocateConfig, MapperConfig
-from sab3r_ros.model.feature_model import load_model
+from sab3r_ros.model.feature_model import FeatureModel, load_model
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder
 from sab3r_ros.training.shards import Shard, Vocabulary
@@ -40,6 +44,7 @@ GOALS = {  # beginning of a row's name → its goal
     "right colour": "≥ 0.80",
     "absent": "≥ 0.90",
     "calibration error": "≤ 0.08",
+    "chairs, floor": "all",
 }
 
 
@@ -61,8 +66,14 @@ def main() -> None:
         action="store_true",
         help="first fit the score on the validation rooms, and write it into sab3r_ros/config.py",
     )
-    parser.add_argument("--full", action="store_true", help="also the mapper's own maps")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="also the mapper's own maps, a real photo, and maps of 1 and 5 million voxels (bench/latency.py): all rows",
+    )
     args = parser.parse_args()
+    if args.full and not (args.validation and args.pairs):
+        parser.error("--full needs --validation and --pairs: without them rows are missing")
     if args.calibrate and not args.validation:
         parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
     text, model = load_text_encoder("minilm-l6-v2"), load_model(args.model, "cpu")
@@ -100,6 +111,8 @@ def main() -> None:
             predicted, text, lambda m, k=kind, t=threshold: peer(k, m.basis, text, t, asked(m, text))
         )
         rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
+    if args.full:
+        rows |= photo() | large_maps(args.rooms, model)
     write(rows, args, model.identity, config)
     if args.out:
         tallies = {"test rooms": tally}
@@ -175,6 +188,28 @@ def colors(name: str, rooms: list[RoomMap], text: TextEncoder, config: LocateCon
     return {f"right colour of a pair first, {name}": f"{np.mean(right):.2f} of {len(right)}"}
 
 
+def photo() -> dict[str, str]:
+    """The real photo with real CLIP vectors, as the tests ask it."""
+    test = Path(__file__).parents[1] / "test" / "test_lounge.py"
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", test], capture_output=True, text=True)
+    return {
+        "lounge photo, CLIP vectors: chairs, floor, wall, door found, absent refused": run.stdout.split("\n")[
+            -2
+        ]
+    }
+
+
+def large_maps(folder: Path, model: FeatureModel) -> dict[str, str]:
+    """Queries while mapping goes on, and bytes a voxel."""
+    tour, rows = Tour(folder, model, 6, (192, 256)), {}
+    for voxels in (1_000_000, 5_000_000):
+        atlas = new_atlas(model)
+        count, _ = visited(atlas, tour, 0, lambda n, a=atlas, v=voxels: len(a.world) < v)
+        locator = Locator(model.feature_basis, load_text_encoder(model.language))
+        rows |= queried(atlas, tour, locator, count, 5, f"{voxels:,} voxels")
+    return {name: value for name, value in rows.items() if latency.goal(name)}
+
+
 def best_threshold(kind, rooms: list[RoomMap], text: TextEncoder) -> float:
     """The threshold with the best F1 plus refusal on the validation rooms."""
 
@@ -190,7 +225,7 @@ def goal(name: str) -> str:
     figure = name.rsplit(": ", 1)[-1] if ": " in name and not name.startswith("synonyms") else name
     if name.startswith(("peer", "truth geometry, caption vectors: ")):
         return ""
-    return next((value for start, value in GOALS.items() if figure.startswith(start)), "")
+    return next((v for start, v in GOALS.items() if figure.startswith(start)), latency.goal(name))
 
 
 def write(rows: dict[str, str], args: argparse.Namespace, identity: str, config: LocateConfig) -> None:
