@@ -107,8 +107,11 @@ class Evidence:
         above = np.inf
         for level in np.linspace(level_of[-1], level_of[0], LEVELS, endpoint=False)[::-1]:
             joins = np.flatnonzero((lower >= level) & (lower < above))
-            graph = csr_matrix((np.ones(len(joins)), (part[a[joins]], part[b[joins]])), 2 * (len(blocks),))
-            part, above = connected_components(graph, directed=False)[1][part], level
+            if len(joins):
+                ends = part[a[joins]], part[b[joins]]
+                graph = csr_matrix((np.ones(len(joins)), ends), 2 * (len(blocks),))
+                part = connected_components(graph, directed=False)[1][part]
+            above = level
             inside = surest[: np.searchsorted(-level_of, -level, side="right")]
             mine = part[block[inside]]
             large = np.bincount(mine, self.count[inside], len(blocks)) >= least
