@@ -6,10 +6,11 @@ import pytest
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.alignment import PairAlignment
+from sab3r_ros.mapping.alignment import Edge, PairAlignment
 from sab3r_ros.mapping.keyframes import Keyframe
-from sab3r_ros.mapping.matching import points_at
+from sab3r_ros.mapping.matching import between_descriptors, points_at
 from sab3r_ros.mapping.window import Window
+from sab3r_ros.types import View
 
 K = pinhole(50.0, 48, 64)
 
@@ -33,14 +34,28 @@ def test_no_point_floats_between_two_surfaces():
     assert found[:, 2] == pytest.approx([1.0, 3.0], rel=1e-3)
 
 
-def test_the_oldest_keyframe_stays_while_it_sees_half_of_what_its_neighbour_sees():
-    image = np.zeros((48, 64, 3), np.uint8)
-    for agreeing, kept in ((60, [0, 3, 4]), (40, [1, 3, 4])):
-        window = Window(None, AlignmentConfig())
-        window.keyframes = [Keyframe(n, float(n), image, K, object()) for n in range(5)]
-        for n, count in ((0, agreeing), (1, 90), (2, 100)):
-            window._pairs[n, 3] = PairAlignment(Sim3.identity(), 1.0, count, 0.01)
-        gone = window.keyframes[2]
-        window.keep_anchors(2, waiting=window.keyframes[4:])
-        assert [k.id for k in window.keyframes] == kept
-        assert gone.encoding is None and all(k.encoding is not None for k in window.keyframes)
+@pytest.mark.parametrize(
+    ("agreeing", "step_m", "kept"), [(60, 0.1, [0, 3, 4]), (40, 0.1, [1, 3, 4]), (60, 1.0, [1, 3, 4])]
+)
+def test_the_oldest_keyframe_stays_while_it_sees_half_as_much_as_its_neighbours_from_near_by(
+    agreeing, step_m, kept
+):
+    image, ahead = np.zeros((48, 64, 3), np.uint8), np.tile([0.0, 0, 2.0], (4, 1))
+    window = Window(None, AlignmentConfig())
+    window.keyframes = [Keyframe(n, float(n), image, K, object()) for n in range(5)]
+    for n, count, t in ((0, agreeing, step_m), (1, 90, 0.1), (2, 100, 0.1)):
+        window._edges[n, 3] = Edge(n, 3, ahead, ahead, np.ones(4))
+        window._pairs[n, 3] = PairAlignment(Sim3(1.0, np.eye(3), np.array([t, 0, 0])), 1.0, count, 0.01)
+    gone = window.keyframes[2]
+    window.keep_anchors(2, waiting=window.keyframes[4:])
+    assert [k.id for k in window.keyframes] == kept
+    assert gone.encoding is None and all(k.encoding is not None for k in window.keyframes)
+
+
+def test_likeness_peaks_between_descriptors():
+    # Number 6 stands at −0.025, a quarter of a step before the peak.
+    angle = np.linspace(-0.6, 0.6, 13) - 0.025
+    along = np.stack([np.cos(angle), np.sin(angle)], 1)
+    view = View(np.zeros((10, 26, 3)), np.ones((10, 26)), np.tile(along, (5, 1, 1)), np.ones((5, 13)), None)
+    uv = between_descriptors(np.array([[1.0, 0.0]]), view, np.array([2 * 13 + 6]))
+    assert uv[0] == pytest.approx([2 * 6.25 + 0.5, 2 * 2 + 0.5], abs=0.01)

@@ -88,21 +88,15 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
     s, R, t = umeyama(edge.Xj[sets], edge.Xi[sets])
     # Score on some of the matches: both cameras see the other's point in the matched direction, at a plausible distance.
     some = rng.choice(m, min(m, config.scored_matches), replace=False)
-    Xi, Xj = edge.Xi[some].astype(np.float32), edge.Xj[some].astype(np.float32)
-    turn, shift, size = (
-        R.astype(np.float32),
-        t.astype(np.float32)[:, None],
-        s.astype(np.float32)[:, None, None],
-    )
-    there = size * (Xj @ turn.transpose(0, 2, 1)) + shift
-    back = (Xi - shift) @ turn  # but for its length
-    length = row_norm(there)
-    cos = np.minimum(
-        np.einsum("hmk,mk->hm", there, unit(Xi)) / length,
-        np.einsum("hmk,mk->hm", back, unit(Xj)) / row_norm(back),
-    )
-    ratio = np.abs(np.log(length / row_norm(Xi)))
-    agree = (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio)
+    Xi, Xj, turn = (A.astype(np.float32) for A in (edge.Xi[some].T, edge.Xj[some].T, R))
+    there = turned(s[:, None, None].astype(np.float32) * turn, Xj) + t.T[:, :, None].astype(np.float32)
+    back = turned(turn.transpose(0, 2, 1), Xi)  # but for its length
+    back -= np.einsum("hki,hk->ih", turn, t.astype(np.float32))[:, :, None]
+    far, seen, square = dot(there, there), dot(Xi, Xi), np.float32(np.cos(config.inlier_angle_rad) ** 2)
+    agree = np.abs(np.log(far / seen)) < 2 * config.inlier_log_ratio
+    for ray, length, X, distance in ((there, far, Xi, seen), (back, dot(back, back), Xj, dot(Xj, Xj))):
+        along = dot(ray, X[:, None])
+        agree &= (along > 0) & (along**2 > square * length * distance)
     scale_ok = np.abs(np.log(np.maximum(s, 1e-9))) < config.max_log_scale
     best = int(np.where(scale_ok, (agree * edge.weight[some]).sum(1), -1).argmax())
     start = Sim3(float(s[best]), R[best], t[best])
@@ -248,8 +242,13 @@ def point_jacobian_product(M: np.ndarray) -> np.ndarray:
     return H
 
 
+def turned(R: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """(H, 3, 3), (3, N) → (3, H, N): every point by every matrix, in one product."""
+    return (R.transpose(1, 0, 2).reshape(-1, 3) @ X).reshape(3, len(R), -1)
+
+
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(3, N), (3, N) → (N,)."""
+    """(3, ...), (3, ...) → (...)."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 

@@ -50,6 +50,22 @@ def nearest_in_map(queries: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
     return around[np.arange(len(queries)), likeness.argmax(1)]
 
 
+def between_descriptors(queries: np.ndarray, view: View, index: np.ndarray) -> np.ndarray:
+    """(Q, 2) pixels (u, v) near the view's descriptors `index` where the likeness to the queries peaks.
+
+    Along rows and columns the peak of the parabola through the nearest descriptor and its neighbours; none at the border.
+    """
+    h, w, d = view.descriptors.shape
+    flat, (rows, columns) = view.descriptors.reshape(-1, d), np.divmod(index, w)
+    here, uv = np.einsum("qd,qd->q", queries, flat[index]), pixels(index, view)
+    for axis, (at, size, step) in enumerate(((columns, w, 1), (rows, h, w))):
+        inner = np.flatnonzero((at > 0) & (at < size - 1))
+        before, after = (np.einsum("qd,qd->q", queries[inner], flat[index[inner] + n]) for n in (-step, step))
+        bend = np.maximum(2 * here[inner] - before - after, 1e-9)
+        uv[inner, axis] += np.clip((after - before) / (2 * bend), -0.5, 0.5) * (view.size[1 - axis] / size)
+    return uv
+
+
 def match_views(first: View, second: View) -> Matches:
     """Reciprocal matches of two views of one decoding (or of two own-frame views of a monocular model)."""
     h, w, d = first.descriptors.shape
@@ -64,7 +80,9 @@ def match_views(first: View, second: View) -> Matches:
         first.descriptor_confidence.ravel()[start] * second.descriptor_confidence.ravel()[there]
     )
     return Matches(
-        pixels(start, first), pixels(there, second), np.maximum(confidence.astype(np.float64), 1e-6)
+        pixels(start, first),
+        between_descriptors(A[start], second, there),
+        np.maximum(confidence.astype(np.float64), 1e-6),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sab3r_ros.config import AlignmentConfig, LoopConfig
 from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair
-from sab3r_ros.mapping.matching import nearest
+from sab3r_ros.mapping.matching import between_descriptors, nearest, pixels, points_at
 from sab3r_ros.types import View
 
 POINTS = 600  # described points kept of a keyframe: 18 kB
@@ -45,10 +45,10 @@ def signature(view: View) -> np.ndarray:
     return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
-def described_points(view: View, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The surest descriptors of a view, spread over the image, and their points: (P, 24), (P, 3)."""
-    h, w, d = view.descriptors.shape
-    H, W, _ = view.points.shape
+def described_pixels(view: View, count: int) -> np.ndarray:
+    """Index of the surest descriptors of a view, spread over the image: (P,)."""
+    h, w, _ = view.descriptors.shape
+    width = w
     cell = max(int(np.sqrt(h * w / count)), 1)
     h, w = h // cell * cell, w // cell * cell
     blocks = (
@@ -57,8 +57,7 @@ def described_points(view: View, count: int) -> tuple[np.ndarray, np.ndarray]:
     best = blocks.reshape(h // cell, w // cell, -1).argmax(-1)
     rows = np.arange(h // cell)[:, None] * cell + best // cell
     cols = np.arange(w // cell)[None] * cell + best % cell
-    points = view.points[(rows * H // view.descriptors.shape[0]), (cols * W // view.descriptors.shape[1])]
-    return view.descriptors[rows, cols].reshape(-1, d), points.reshape(-1, 3)
+    return (rows * width + cols).ravel()
 
 
 class PlaceMemory:
@@ -75,7 +74,9 @@ class PlaceMemory:
 
     def remember(self, id: int, view: View) -> None:
         """Ids must increase."""
-        descriptors, points = described_points(view, POINTS)
+        index = described_pixels(view, POINTS)
+        descriptors = view.descriptors.reshape(-1, view.descriptors.shape[2])[index]
+        points = points_at(view.points, pixels(index, view))
         place = Place(id, np.rint(descriptors * 127).astype(np.int8), points.astype(np.float16))
         self._append(place, signature(view))
 
@@ -116,13 +117,15 @@ class PlaceMemory:
     ) -> list[Sighting]:
         """Those of the places that a view shows, most agreeing matches first: matched, aligned, and enough agree."""
         found = []
-        descriptors, points = described_points(view, QUERY_POINTS)
+        index = described_pixels(view, QUERY_POINTS)
+        descriptors = view.descriptors.reshape(-1, view.descriptors.shape[2])[index]
         for id in ids:
             place = self.places[id]
             theirs = place.descriptors.astype(np.float32)
             there = nearest(theirs, descriptors)
             mutual = nearest(descriptors, theirs)[there] == np.arange(len(theirs))
-            Xi, Xj = place.points[mutual].astype(float), points[there[mutual]].astype(float)
+            uv = between_descriptors(theirs[mutual] / 127, view, index[there[mutual]])
+            Xi, Xj = place.points[mutual].astype(float), points_at(view.points, uv)
             good = np.isfinite(Xi).all(1) & np.isfinite(Xj).all(1) & (Xi[:, 2] > 1e-3) & (Xj[:, 2] > 1e-3)
             pair = align_pair(Edge(0, 1, Xi[good], Xj[good], np.ones(int(good.sum()))), alignment, rng)
             if pair and pair.count >= config.min_matches and pair.inliers >= config.min_inliers:

@@ -10,7 +10,7 @@ import numpy as np
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
-from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, refine
+from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, refine, row_norm
 from sab3r_ros.mapping.consensus import agree, alone
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import Matches, match_views, points_at
@@ -20,6 +20,7 @@ from sab3r_ros.types import View
 LEAST_OVERLAP = (
     0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
 )
+LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
 SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
 
@@ -67,14 +68,22 @@ class Window:
     def keep_anchors(self, count: int, waiting: list[Keyframe]) -> None:
         """Forget all but those that wait and `count` of the others: the newest, and the oldest that still see the same.
 
-        Errors add up where one keyframe hands over to the next: the longer one stays, the fewer they are.
+        Errors add up where one keyframe hands over to the next: the longer one stays, the fewer they are. From too far away
+        errors of depth turn into errors of the pose.
         """
         *before, newest = (k for k in self.keyframes if k not in waiting)
-        found = {k.id: self._pairs.get((k.id, newest.id)) for k in before}
-        counts = {k: pair.count for k, pair in found.items() if pair}
-        enough = LEAST_OVERLAP * max(counts.values(), default=0)
-        oldest = [k for k in before if counts.get(k.id, 0) >= enough][: count - 1]
-        self._keep([*oldest, newest, *waiting])
+        pairs = {k.id: pair for k in before if (pair := self._pairs.get((k.id, newest.id)))}
+        enough = LEAST_OVERLAP * max((pair.count for pair in pairs.values()), default=0)
+        near = [
+            k
+            for k in before
+            if k.id in pairs
+            and pairs[k.id].count >= enough
+            and np.linalg.norm(pairs[k.id].T_ij.t)
+            < LONGEST_REACH * np.median(row_norm(self._edges[k.id, newest.id].Xi))
+        ]
+        kept = (near or before[::-1])[: count - 1]  # none is near where keyframes are few: then the last
+        self._keep([*sorted(kept, key=lambda k: k.id), newest, *waiting])
 
     def _keep(self, keyframes: list[Keyframe]) -> None:
         here = {k.id for k in keyframes}
