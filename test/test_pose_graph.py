@@ -114,6 +114,53 @@ def test_a_loop_that_the_last_keyframes_cannot_explain_moves_the_whole_graph():
     assert steps.max() - steps.min() < 0.01 and steps.sum() < 3.95
 
 
+def test_what_a_carried_keyframe_knew_is_handed_on():
+    graph = chain(2, at(1.0))
+    before = graph.poses(range(3))
+    graph.carry(1, 0)
+    assert list(graph.T_WK) == [0, 2] and len(graph) == 3
+    (edge,) = graph.edges[0]
+    assert (edge.i, edge.j) == (0, 2) and np.allclose(edge.T_ij.t, [2.0, 0, 0])
+    # Along the way both steps' centimetres count, and 1 m ahead of keyframe 1 its hundredth of scale.
+    assert edge.sigma[3] == pytest.approx(np.sqrt(3) * 0.01) and edge.sigma[0] == pytest.approx(
+        np.sqrt(2) * 0.01
+    )
+    assert np.allclose(graph.poses(range(3)), before) and np.allclose(graph.pose(1).t, [1.0, 0, 0])
+
+
+def test_a_chain_with_carried_keyframes_gives_way_as_before():
+    whole, thin = chain(8, at(1.0)), chain(8, at(1.0))
+    for k in (1, 3, 5, 7):
+        thin.carry(k, k - 1)
+    for graph in (whole, thin):
+        graph.close(graph.between(0, 8, at(7.6), 1.0, 1.0, loop=True))
+    assert thin.T_WK[8].t[0] == pytest.approx(whole.T_WK[8].t[0], abs=0.02)
+    for k in range(9):
+        assert thin.pose(k).t[0] == pytest.approx(whole.T_WK[k].t[0], abs=0.06)
+        assert np.allclose(thin.poses([k])[0], thin.pose(k).rigid(), atol=1e-5)
+
+
+def test_a_surer_way_is_kept_and_nothing_comes_apart():
+    graph = chain(6, at(1.0))
+    sure = graph.between(0, 6, at(6.0), 0.1, 0.1)
+    graph.connect(sure)
+    for k in (1, 2, 3, 4, 5):
+        carrier = graph.carrier_of(k)
+        if carrier is not None:
+            graph.carry(k, carrier)
+    assert graph.carried and graph.carrier_of(0) is None and sure in graph.edges[6]
+    assert all(graph.path(0, k) is not None for k in graph.T_WK if k)
+    assert len(graph) == 7
+
+
+def test_a_loop_that_its_surroundings_explain_leaves_the_rest_alone():
+    graph = chain(400, at(0.1))
+    graph.close(graph.between(0, 20, at(2.0), 1.0, 1.0, loop=True))
+    graph._tail, graph._settled = 400, 400
+    moved = graph.close(graph.between(370, 400, at(2.9), 1.0, 1.0, loop=True))
+    assert 100 < len(moved) < 250 and min(moved) > 200
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000))
 def test_loops_that_agree_change_nothing(seed):

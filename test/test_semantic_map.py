@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from sab3r_ros.geometry.camera import pinhole
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.semantic_map import MAX_WEIGHT, SemanticMap, looked_through, voxel_keys
+from sab3r_ros.mapping.semantic_map import (
+    BELIEVED,
+    DOUBT,
+    MAX_WEIGHT,
+    PIXELS_A_VOXEL,
+    SemanticMap,
+    depth_ratio,
+    voxel_keys,
+)
 from sab3r_ros.voxels import Voxels
 
 
@@ -44,7 +52,7 @@ def test_fusion_is_the_weighted_mean_of_everything_in_a_voxel(seed, count):
         def mean(part, rows=rows, w=w):
             return (np.array([r[part] for r in rows], float) * w[:, None]).sum(0) / w.sum()
 
-        step = np.abs(held.features()[n]).max() / 127  # of the feature's code
+        step = max(np.abs(r[2]).max() for r in rows) / 127  # of a feature's code, at its largest
         assert np.allclose(held.points[n], mean(0), atol=1e-4)
         assert np.allclose(held.colors[n], mean(1), atol=2.0)
         assert np.allclose(held.features()[n], mean(2), atol=3 * step)
@@ -144,6 +152,39 @@ def test_voxels_move_with_their_anchors_and_merge_where_they_meet():
     assert np.allclose(held.features()[:4], [[1, 0], [0.25, 0.75], [0.25, 0.75], [0, 1]], atol=0.01)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.floats(-1, 1), st.floats(-1, 1))
+def test_moving_loses_no_hit_and_no_confidence(seed, x, y):
+    world = SemanticMap(0.1, 4)
+    for n, view in enumerate(views(seed, 3)):
+        world.integrate(*view, n)
+    before = snapshot_columns(world)
+    mine = before.anchors == 1
+    assert world.anchored(1) == mine.sum()
+    moved = world.move({1: Sim3.exp(np.array([0, 0, x, x, y, 0, 0])), 9: Sim3.identity()})
+    after = snapshot_columns(world)
+    assert moved == mine.sum() and len(world) == len(after) <= len(before)
+    assert after.hits.sum() == before.hits.sum() == 180
+    assert after.confidence.sum(dtype=float) == pytest.approx(before.confidence.sum(dtype=float), rel=2e-3)
+    keys = voxel_keys(after.points, 0.1)
+    assert len(set(keys)) == len(keys)
+    # What moved is found again, wherever it went, however often.
+    for _ in range(3):
+        left = (snapshot_columns(world).anchors == 1).sum()
+        assert (
+            left <= world.anchored(1) and world.move({1: Sim3.exp(np.array([0, 0, 0, y, x, 0, 0]))}) == left
+        )
+
+
+def test_moving_looks_only_where_an_anchors_voxels_are():
+    world = SemanticMap(0.1, 1)
+    for k in range(5):
+        world.integrate(line(20) + [0, 20.0 * k, 0], np.zeros((20, 3)), np.ones((20, 1)), np.ones(20), k)
+    before = world.blocks()
+    assert world.move({2: Sim3(1.0, np.eye(3), np.array([0, 0, 0.3]))}) == 20
+    assert sum(any(b is a for a in world.blocks()) for b in before) == 4
+
+
 def test_loading_gives_the_same_map():
     world = SemanticMap(0.1, 4)
     for view in views(1, 3):
@@ -190,7 +231,38 @@ def test_what_is_looked_through_fades_and_what_is_seen_or_hidden_stays():
     assert len(world) == len(held) == 4
     left = {tuple(np.round(p, 2)) for p in held.points.astype(float)}
     assert left == {tuple(there[k]) for k in (wall, behind, outside, back)}
-    assert (held.confidence == 8).all()
+    order = np.argsort(held.points[:, 0])
+    # The wall's own voxel and the one behind it are doubted a little, five times, as no pixel hits them.
+    assert held.confidence[order][:2].tolist() == [8, 8]
+    assert np.allclose(held.confidence[order][2:], 8 * (1 - DOUBT * doubt_at([2.95, 3.55])) ** 5, rtol=5e-3)
+
+
+def doubt_at(depth_m):
+    """How much of DOUBT a 10 cm voxel at such a depth meets in the 40 × 30 image: by the pixels that fall into it."""
+    return np.minimum((30.0 * 0.1 / np.array(depth_m)) ** 2 / PIXELS_A_VOXEL, 1)
+
+
+def test_noise_beside_a_surface_goes_and_the_surface_stays():
+    world = SemanticMap(0.1, 2)
+    wall, noise = np.array([[1.05, 0.05, 0.05]]), np.array([[1.15, 0.05, 0.05]])
+    one = (np.zeros((1, 3)), np.ones((1, 2)), np.full(1, 3.0))
+    world.integrate(noise, *one, 0)
+    for _ in range(30):
+        world.fade(*wall_seen_from_origin(1.05), margin=0.2)
+        world.integrate(wall, *one, 0)
+    held = snapshot_columns(world)
+    assert len(held) == 1 and np.allclose(held.points, wall, atol=0.01)
+    assert held.confidence[0] >= BELIEVED
+
+
+def test_what_is_believed_is_not_doubted():
+    world = SemanticMap(0.1, 2)
+    world.integrate(
+        np.array([[1.15, 0.05, 0.05]]), np.zeros((1, 3)), np.ones((1, 2)), np.full(1, BELIEVED), 0
+    )
+    for _ in range(50):
+        world.fade(*wall_seen_from_origin(1.05), margin=0.2)
+    assert snapshot_columns(world).confidence.tolist() == [BELIEVED]
 
 
 def test_unknown_depth_fades_nothing():
@@ -208,7 +280,7 @@ def test_tiles_in_view_hold_every_voxel_that_projects_into_the_image():
         T_KW = Sim3.exp(np.random.default_rng(seed).normal(size=7) * 0.5)
         K, depth = pinhole(30.0, 30, 40), np.full((30, 40), 4.0, np.float32)
         tiles = world._tiles_in_view(T_KW, K, depth)
-        through = looked_through(T_KW.apply(points), K, depth, 0.0)
+        through = depth_ratio(T_KW.apply(points), K, depth) < 1
         assert through.any()
         assert set(np.unique(voxel_keys(points[through], 0.05) >> 16)) <= set(tiles.tolist())
         assert len(tiles) < len(world.blocks())

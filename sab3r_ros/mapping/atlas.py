@@ -19,8 +19,8 @@ from sab3r_ros.types import MapSnapshot, Trajectory, View
 
 # Map from first camera: the camera's right, down, forward (RDF) become −y, −z, x (REP-103).
 T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
-LARGE_MOVE_VOXELS = 2.0  # a correction that is applied at once
-LEAST_PATIENCE = 30  # keyframes that smaller ones wait for at least, in a small map
+MOVED_AT_ONCE = 10_000  # voxels that follow their keyframes with each new keyframe; the rest wait
+MOST_FRESH = 30  # keyframes that a loop may bend the way between before they are carried
 PIECE_GAP_M = 100.0  # a part of the map whose place is not known yet lies so far beside the rest
 
 
@@ -28,6 +28,9 @@ class Atlas:
     """The map in one or more pieces. One thread changes it; `snapshot`, `trajectory` and `state` belong to any.
 
     A loop moves keyframes, and the voxels move with the keyframe that first saw them: nothing is asked of the network again.
+    They move a few at a time, those around the camera first, so that a loop costs no more in a large map. What a snapshot
+    shows in between is consistent keyframe by keyframe: all that one has seen first lies where it stands now, or all where
+    it stood before, give or take half a voxel.
     """
 
     def __init__(
@@ -44,13 +47,19 @@ class Atlas:
             False  # whether lengths of the oldest piece are metres, and not only the network's guess
         )
         self.version = version
-        self._sits: dict[int, Sim3] = {}  # where a keyframe's voxels were put
-        self._moved_at = 0  # keyframes in the graph when voxels last moved
+        self._sits: dict[
+            int, Sim3
+        ] = {}  # where a keyframe's voxels were put, or will be when they have moved
+        self._waiting: dict[
+            int, Sim3
+        ] = {}  # how voxels that have not moved yet will move; the first come first
+        self._fresh: list[int] = []  # keyframes that may come to be carried by others
         self._snapshot: MapSnapshot | None = None
 
     @property
     def memory_bytes(self) -> int:
-        return self.world.memory_bytes + self.places.memory_bytes + self.graph.memory_bytes
+        parts = (self.world, self.places, self.graph)
+        return self.world.index_bytes + sum(part.memory_bytes for part in parts)
 
     def new_piece(self, known: bool = False) -> Sim3:
         """T_WV of a window that is connected to nothing: the origin, or a place beside all that is there.
@@ -70,60 +79,100 @@ class Atlas:
                 self.graph.connect(edge)
             self.stamps[keyframe.id], self.depths[keyframe.id] = keyframe.stamp, median_depth(view)
             self._sits[keyframe.id] = keyframe.T_WK = T_WK
+            self._fresh.append(keyframe.id)
+            self._move_some()
             self.version += 1
         return fresh
 
     def close(self, loop: Between) -> None:
-        """Settle the graph with a loop, and take the voxels along."""
+        """Settle the graph with a loop; the voxels follow, with the next keyframes."""
         with self.lock:
-            if self.graph.piece[loop.i] == self.graph.piece[loop.j]:
-                self.graph.close(loop)
-            else:
-                self.graph.join(loop)
-            self._move_voxels(LARGE_MOVE_VOXELS * self.config.voxel_size_m)
+            same = self.graph.piece[loop.i] == self.graph.piece[loop.j]
+            self._follow(self.graph.close(loop) if same else self.graph.join(loop), max(loop.i, loop.j))
             self.version += 1
 
-    def _move_voxels(self, least_m: float) -> bool:
-        """Those of keyframes whose surroundings moved by `least_m`, if any did; then all that moved by half a voxel as well.
+    def _follow(self, moved: Iterable[int], near: int) -> None:
+        """Voxels of keyframes that moved by more than half a voxel are to move; those around keyframe `near` first."""
+        for k in moved:
+            T, sits = self.graph.T_WK[k], self._sits[k]
+            ahead = np.array([[0, 0, 0], [0, 0, self.depths[k]]])
+            gap = np.linalg.norm(T.apply(ahead) - sits.apply(ahead), axis=1).max()
+            if gap > self.config.voxel_size_m / 2:
+                self._sits[k] = T
+                for anchor in (k, *self.graph.cargo.get(k, ())):
+                    self._wait(anchor, T @ sits.inverse())
+        away = self.graph.poses(self._waiting)[:, :3, 3] - self.graph.T_WK[near].t
+        waiting = list(self._waiting.items())
+        self._waiting = dict(waiting[n] for n in np.argsort(np.linalg.norm(away, axis=1)))
 
-        Moving costs as much as the map is large: small corrections wait for a large one, or until there are many new
-        keyframes, so that what a keyframe costs does not grow with the map. Returns whether any moved.
+    def _wait(self, anchor: int, correction: Sim3) -> None:
+        """A keyframe's voxels will move by a correction, after what they wait for already."""
+        if self.world.anchored(anchor):
+            before = self._waiting.get(anchor)
+            self._waiting[anchor] = correction if before is None else correction @ before
+
+    def _move_some(self) -> bool:
+        """Move the voxels of the keyframes that have waited, MOVED_AT_ONCE or those of one. Returns whether any moved."""
+        chosen, room = {}, MOVED_AT_ONCE
+        for anchor, correction in self._waiting.items():
+            room -= self.world.anchored(anchor)
+            if chosen and room < 0:
+                break
+            chosen[anchor] = correction
+        for anchor in chosen:
+            del self._waiting[anchor]
+        return bool(self.world.move(chosen))
+
+    def thin(self, busy: set[int]) -> None:
+        """Keyframes that are no places of their own come to be carried by those that are, but for those in `busy`.
+
+        Those after the newest place or loop wait, MOST_FRESH at most: the next loop may still bend the way between them.
         """
-        gaps = {}
-        for k, T in self.graph.T_WK.items():
-            if T is not self._sits[k]:
-                ahead = np.array([[0, 0, 0], [0, 0, self.depths[k]]])
-                gaps[k] = np.linalg.norm(T.apply(ahead) - self._sits[k].apply(ahead), axis=1).max()
-        patience = max(LEAST_PATIENCE, len(self.graph) // 20)
-        if not gaps or (max(gaps.values()) < least_m and len(self.graph) < self._moved_at + patience):
-            return False
-        moved = [k for k, gap in gaps.items() if gap > self.config.voxel_size_m / 2]
-        if moved:
-            self.world.move({k: self.graph.T_WK[k] @ self._sits[k].inverse() for k in moved})
-            self._sits |= {k: self.graph.T_WK[k] for k in moved}
-        self._moved_at = len(self.graph)
-        return bool(moved)
+        graph, places = self.graph, self.places.places
+        ends = [k for k in self._fresh if k in places or any(e.loop for e in graph.edges[k])]
+        with self.lock:
+            end = max([*ends[-1:], *self._fresh[:-MOST_FRESH][-1:]], default=-1)
+            settled = [k for k in self._fresh if k < end and k not in busy]
+            self._fresh = [k for k in self._fresh if k not in settled]
+            for k in settled:
+                carrier = None if k in places else graph.carrier_of(k)
+                if carrier is not None:
+                    self._sits_beside(k, carrier)
+                    graph.carry(k, carrier)
+
+    def _sits_beside(self, k: int, carrier: int) -> None:
+        """k's voxels will move with the carrier's: bring them to where they then belong, if that is not where they are."""
+        T_CK = self.graph.T_WK[carrier].inverse() @ self.graph.T_WK[k]
+        T_WK, sits, depth = self._sits[carrier] @ T_CK, self._sits.pop(k), self.depths.pop(k)
+        ahead = np.array([[0, 0, 0], [0, 0, depth]])
+        if np.linalg.norm(T_WK.apply(ahead) - sits.apply(ahead), axis=1).max() > self.config.voxel_size_m / 2:
+            for anchor in (k, *self.graph.cargo.get(k, ())):
+                self._wait(anchor, T_WK @ sits.inverse())
 
     def rest(self) -> None:
-        """Nothing comes for a while: voxels move to where they belong."""
-        with self.lock:
-            self.version += self._move_voxels(self.config.voxel_size_m / 2)
+        """Nothing comes for a while: all voxels move to where they belong. Others may look at the map in between."""
+        while self._waiting:
+            with self.lock:
+                self.version += self._move_some()
 
     def rescale(self, factor: float) -> None:
         """Multiply all lengths of the map, which are metres from then on."""
         grow = Sim3(factor, np.eye(3), np.zeros(3))
         with self.lock:
             self.graph.T_WK = {k: grow @ T for k, T in self.graph.T_WK.items()}
-            self.world.move(dict.fromkeys(self._sits, grow))
+            waiting, self._waiting = self._waiting, {}
+            self.world.move({k: grow @ waiting.get(k, Sim3.identity()) for k in self.graph.piece})
             self._sits = {k: grow @ T for k, T in self._sits.items()}
             self.metric = True
             self.version += 1
 
     def trajectory(self) -> Trajectory:
         """Poses of the keyframes, in the order of their arrival."""
-        stamps = list(self.stamps.values())  # a keyframe has its pose before it has its stamp
-        poses = [T.rigid() for T in list(self.graph.T_WK.values())[: len(stamps)]]
-        return Trajectory(np.array(stamps), np.stack(poses) if poses else np.zeros((0, 4, 4)))
+        with self.lock:
+            return self._trajectory()
+
+    def _trajectory(self) -> Trajectory:
+        return Trajectory(np.array(list(self.stamps.values())), self.graph.poses(self.stamps))
 
     def snapshot(self) -> MapSnapshot:
         """The map as it is now, consistent and read-only; free while nothing changes."""
@@ -133,7 +182,7 @@ class Atlas:
                     self.world.blocks(),
                     self.world.feature_dim,
                     self.world.voxel_size_m,
-                    self.trajectory(),
+                    self._trajectory(),
                     self.model_identity,
                     self.version,
                 )
@@ -146,6 +195,8 @@ class Atlas:
                 "metric": np.array([self.metric]),
                 "keyframe_depth": np.array(list(self.depths.values())),
                 "keyframe_sits": np.array([T.matrix() for T in self._sits.values()]).reshape(-1, 4, 4),
+                "waiting_ids": np.array(list(self._waiting), np.int64),
+                "waiting_moves": np.array([T.matrix() for T in self._waiting.values()]).reshape(-1, 4, 4),
                 **self.graph.arrays(),
                 **self.places.arrays(),
             }
@@ -153,7 +204,8 @@ class Atlas:
     def restore(self, snapshot: MapSnapshot, state: dict[str, np.ndarray]) -> None:
         """Fill an empty atlas from a saved map; without state it can be asked, but not continued.
 
-        Raises MapFileError if state is of another version of this program.
+        Older files, in which no keyframe is carried and no voxel waits, are continued, too. Raises MapFileError if
+        something else is missing.
         """
         try:
             self._restore(snapshot, state)
@@ -169,13 +221,16 @@ class Atlas:
             if state:
                 self.graph.load(state)
                 self.places = PlaceMemory.from_arrays(state)
-                ids = list(self.graph.T_WK)
-                self.stamps = dict(zip(ids, snapshot.trajectory.stamps.tolist(), strict=True))
+                every, ids = sorted(self.graph.piece), list(self.graph.T_WK)
+                self.stamps = dict(zip(every, snapshot.trajectory.stamps.tolist(), strict=True))
                 self.depths = dict(zip(ids, state["keyframe_depth"].tolist(), strict=True))
                 sits = map(Sim3.from_matrix, state["keyframe_sits"])
                 self._sits = dict(zip(ids, sits, strict=True))
                 self.metric = bool(state["metric"][0])
-                self.next_id = 1 + max(ids, default=-1)
+                waiting = state.get("waiting_ids", np.zeros(0, np.int64)).tolist()
+                moves = map(Sim3.from_matrix, state.get("waiting_moves", []))
+                self._waiting = dict(zip(waiting, moves, strict=True))
+                self.next_id = 1 + max(every, default=-1)
             self.version += 1
 
 

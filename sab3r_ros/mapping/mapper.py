@@ -136,6 +136,7 @@ class IncrementalMapper:
         ]  # connected to nothing yet: the next window decides
         self.window.keyframes = [k for k in self.window.keyframes if k.T_WK is not None] + ahead
         self.window.keep_anchors(self.config.shared, ahead)
+        self.atlas.thin({k.id for k in self.window.keyframes})
         lost = tuple(k.id for k in fresh if k.T_WK is None and k not in ahead)
         return MapUpdate(tuple(k.id for k in placed), lost, new_voxels, misfit, loop)
 
@@ -333,4 +334,4 @@ class IncrementalMapper:
     def current_pose(self) -> tuple[float, np.ndarray] | None:
         """Stamp and T_WC (4, 4) of the newest keyframe in the map, or None."""
         newest = next(reversed(self.atlas.stamps.items()), None)
-        return (newest[1], self.atlas.graph.T_WK[newest[0]].rigid()) if newest else None
+        return (newest[1], self.atlas.graph.pose(newest[0]).rigid()) if newest else None

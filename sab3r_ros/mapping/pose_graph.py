@@ -1,14 +1,19 @@
 """All keyframes of the map and what is known between them: a Sim(3) pose graph, settled by GTSAM when a loop closes.
 
-GTSAM brings Sim(3) factors and robust noise ready made, and its wheel works with NumPy 1 and 2. 5,000 keyframes with 300
-loops take it 0.25 s of one core and 4 Levenberg-Marquardt steps; no other optimiser was timed beside it.
+The graph grows with space, not with time: a keyframe that is no place of its own is carried, rigidly, by one that is, and
+what it knew of others is handed on (a reduced pose graph: Johannsson, Kaess, Fallon, Leonard, ICRA 2013).
+
+GTSAM brings Sim(3) factors and robust noise ready made, and its wheel works with NumPy 1 and 2. g2o, which has them, too,
+came to the same error in seventeen times the time (bench/pose_graph.py: 5,000 keyframes with 300 loops, from their drift,
+1.3 s of one core against 22.5 s).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import gtsam
 import numpy as np
@@ -25,8 +30,9 @@ LEAST_ERROR = 0.01  # of depth: no network is better
 CHI_SQUARE_7 = 24.3  # exceeded by one in a thousand where 7 errors are as expected
 HUBER = 3.0  # sigmas beyond which a loop pulls no harder
 MOST_STEPS = 20
+REGION = 150  # keyframes around a loop that are settled if those since the last loop cannot explain it
 GROWTH = 1.1  # the whole graph is settled anew when it has grown by this: its cost a keyframe stays the same for ever
-BYTES = 800  # of a keyframe with its edges
+BYTES, CARRIED_BYTES = 3000, 500  # of a keyframe with its edges, and of one that is carried
 
 
 @dataclass(frozen=True)
@@ -42,30 +48,49 @@ class Between:
     sigma: np.ndarray
     loop: bool = False
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """Variance that the edge adds to a path, square metres or so."""
         return float(self.sigma[3] ** 2 + LEVER_M**2 * (self.sigma[0] ** 2 + self.sigma[6] ** 2))
 
+    def other(self, k: int) -> int:
+        """The end that is not k."""
+        return self.j if self.i == k else self.i
+
+    def seen_from(self, k: int) -> Sim3:
+        """T_k,other."""
+        return self.T_ij if self.i == k else self.T_ij.inverse()
+
+    def spread(self, T_Fj: Sim3) -> np.ndarray:
+        """(7, 7) covariance of the edge's errors, in a frame F."""
+        A = T_Fj.adjoint() * self.sigma
+        return A @ A.T
+
 
 class PoseGraph:
-    """Poses T_WK by keyframe id, in pieces: keyframes of two pieces have no known relation until a loop joins them."""
+    """Poses T_WK by keyframe id, in pieces: keyframes of two pieces have no known relation until a loop joins them.
+
+    A piece is known by the id of its first keyframe, which stays where it is. carried: keyframe → the one that carries it
+    and T_carrier,keyframe as (3, 4) float32; cargo: the reverse.
+    """
 
     def __init__(self, config: LoopConfig) -> None:
         self.config = config
         self.T_WK: dict[int, Sim3] = {}
         self.piece: dict[int, int] = {}
         self.edges: dict[int, list[Between]] = {}  # of each keyframe
+        self.carried: dict[int, tuple[int, np.ndarray]] = {}
+        self.cargo: dict[int, list[int]] = {}
         self.loops = 0
         self._settled = 0  # keyframes when the whole graph was last settled
         self._tail = 0  # keyframes from this id on came with or after the last loop
 
     def __len__(self) -> int:
-        return len(self.T_WK)
+        return len(self.T_WK) + len(self.carried)
 
     @property
     def memory_bytes(self) -> int:
-        return BYTES * len(self.T_WK)
+        return BYTES * len(self.T_WK) + CARRIED_BYTES * len(self.carried)
 
     @property
     def pieces(self) -> int:
@@ -74,6 +99,34 @@ class PoseGraph:
 
     def add(self, id: int, T_WK: Sim3, piece: int) -> None:
         self.T_WK[id], self.piece[id], self.edges[id] = T_WK, piece, []
+
+    def pose(self, id: int) -> Sim3:
+        """T_WK of any keyframe, carried or not."""
+        T_WK = self.T_WK.get(id)
+        if T_WK is not None:
+            return T_WK
+        carrier, T_CK = self.carried[id]
+        return self.T_WK[carrier] @ Sim3.from_matrix(np.vstack([T_CK, [0, 0, 0, 1]]))
+
+    def poses(self, ids: Iterable[int]) -> np.ndarray:
+        """(K, 4, 4) rigid T_WK of keyframes, carried or not; one product for all that are carried."""
+        ids = list(ids)
+        M = np.zeros((len(ids), 4, 4))
+        M[:, 3, 3] = 1
+        own = [n for n, k in enumerate(ids) if k in self.T_WK]
+        rest = [n for n, k in enumerate(ids) if k not in self.T_WK]
+        for n in own:
+            M[n] = self.T_WK[ids[n]].rigid()
+        if rest:
+            carriers, T_CK = zip(*(self.carried[ids[n]] for n in rest), strict=True)
+            unique, row = np.unique(carriers, return_inverse=True)
+            T_WC = np.stack([self.T_WK[c].matrix() for c in unique.tolist()])[row]
+            T_CK = np.stack(T_CK).astype(float)
+            R = T_CK[:, :, :3] / np.cbrt(np.linalg.det(T_CK[:, :, :3]))[:, None, None]
+            scale = np.cbrt(np.linalg.det(T_WC[:, :3, :3]))[:, None, None]
+            M[rest, :3, :3] = T_WC[:, :3, :3] / scale @ R
+            M[rest, :3, 3:] = T_WC[:, :3, :3] @ T_CK[:, :, 3:] + T_WC[:, :3, 3:]
+        return M
 
     def between(self, i: int, j: int, T_ij: Sim3, depth: float, error: float, loop: bool = False) -> Between:
         """An edge with the errors to expect of two keyframes that see things `depth` away with relative error `error`.
@@ -99,15 +152,12 @@ class PoseGraph:
             return np.inf
         T_Wj = self.T_WK[edge.i] @ edge.T_ij
         to_j = Sim3(1.0, np.eye(3), -self.T_WK[edge.j].t)  # numbers stay small far from the origin
-        spread = np.zeros((7, 7))
-        for T, e in [*((self.T_WK[e.j], e) for e in path), (T_Wj, edge)]:
-            A = (to_j @ T).adjoint() * e.sigma
-            spread += A @ A.T
+        spread = edge.spread(to_j @ T_Wj) + sum(e.spread(to_j @ self.T_WK[e.j]) for e in path)
         miss = ((to_j @ T_Wj) @ (to_j @ self.T_WK[edge.j]).inverse()).log()
         return float(miss @ np.linalg.solve(spread, miss))
 
-    def path(self, i: int, j: int) -> list[Between] | None:
-        """Edges of the surest path between two keyframes (Dijkstra), or None."""
+    def path(self, i: int, j: int, most: float = np.inf) -> list[Between] | None:
+        """Edges of the surest path between two keyframes (Dijkstra), or None if there is none that costs at most `most`."""
         best, way, done = {i: 0.0}, {}, set()
         queue = [(0.0, i)]
         while queue:
@@ -118,9 +168,8 @@ class PoseGraph:
             if here == j:
                 break
             for edge in self.edges[here]:
-                there = edge.j if edge.i == here else edge.i
-                total = cost + edge.cost
-                if total < best.get(there, np.inf):
+                there, total = edge.other(here), cost + edge.cost
+                if total <= most and total < best.get(there, np.inf):
                     best[there], way[there] = total, (here, edge)
                     heapq.heappush(queue, (total, there))
         if j not in done:
@@ -131,58 +180,109 @@ class PoseGraph:
             path.append(edge)
         return path
 
-    def close(self, loop: Between) -> None:
-        """Add a loop within one piece and settle what it changes.
+    def close(self, loop: Between) -> set[int]:
+        """Add a loop within one piece and settle what it changes. Returns the keyframes that may have moved.
 
-        Mostly only the keyframes since the last loop move. The whole graph does if they cannot explain the loop, or when it
-        has grown by a tenth: so what a keyframe costs does not depend on how many there are.
+        Mostly only the keyframes since the last loop move; those around the loop do if they cannot explain it, and the whole
+        graph if these cannot either, or when it has grown by a tenth: so what a keyframe costs does not depend on how many
+        there are.
         """
         self.connect(loop)
         self.loops += 1
         newest = max(loop.i, loop.j)
-        explained = self.settle([k for k in range(self._tail, newest + 1) if k in self.T_WK])
-        if not explained or len(self) >= GROWTH * self._settled:
-            self._settled = len(self)
-            self.settle(self.T_WK)
+        grown = len(self.T_WK) >= GROWTH * self._settled
+        tail = {k for k in range(self._tail, newest + 1) if k in self.T_WK}
+        moved = tail
+        explained = self.settle(tail, loop)
+        if not explained and not grown:
+            moved = tail | self.around(loop)
+            explained = self.settle(moved, loop)
+        if not explained or grown:
+            moved = set(self.T_WK)
+            self._settled = len(moved)
+            self.settle(moved)
         self._tail = newest
+        return moved
 
-    def join(self, loop: Between) -> None:
+    def around(self, loop: Between) -> set[int]:
+        """REGION keyframes, or a few more, that are the fewest edges away from a loop's ends."""
+        found = edge = {loop.i, loop.j}
+        while edge and len(found) < REGION:
+            edge = {e.other(k) for k in edge for e in self.edges[k]} - found
+            found = found | edge
+        return found
+
+    def join(self, loop: Between) -> set[int]:
         """A loop between two pieces moves the one that began later to where the other says it is, as a whole."""
         stays, moves = (loop.i, loop.j) if self.piece[loop.i] < self.piece[loop.j] else (loop.j, loop.i)
-        T_sm = loop.T_ij if stays == loop.i else loop.T_ij.inverse()
-        move = self.T_WK[stays] @ T_sm @ self.T_WK[moves].inverse()
-        piece = self.piece[moves]
-        for k in [k for k, p in self.piece.items() if p == piece]:
-            self.T_WK[k], self.piece[k] = move @ self.T_WK[k], self.piece[stays]
+        move = self.T_WK[stays] @ loop.seen_from(stays) @ self.T_WK[moves].inverse()
+        old, new = self.piece[moves], self.piece[stays]
+        ids = [k for k, p in self.piece.items() if p == old]
+        moved = {k for k in ids if k in self.T_WK}
+        self.T_WK |= {k: move @ self.T_WK[k] for k in moved}
+        self.piece |= dict.fromkeys(ids, new)
         self.connect(loop)
         self.loops += 1
+        return moved
 
-    def settle(self, ids: Iterable[int]) -> bool:
+    def carrier_of(self, k: int) -> int | None:
+        """Who may carry keyframe k: the other end of its surest loop, else an earlier keyframe that it is surely tied to."""
+        loops = [e for e in self.edges[k] if e.loop and e.other(k) < k]
+        ties = loops or [e for e in self.edges[k] if e.other(k) < k]
+        return min(ties, key=lambda e: e.cost).other(k) if ties and self.piece[k] != k else None
+
+    def carry(self, k: int, carrier: int) -> None:
+        """From now on k, and what it carries, stands still beside a keyframe that it is tied to.
+
+        k's other edges become the carrier's, less certain by that tie, where the graph knows no surer way.
+        """
+        tie = min((e for e in self.edges[k] if e.other(k) == carrier), key=lambda e: e.cost)
+        T_CK = self.T_WK[carrier].inverse() @ self.T_WK[k]
+        rehung = [self._through(tie, e, k) for e in self.edges[k] if e.other(k) != carrier]
+        for e in self.edges.pop(k):
+            self.edges[e.other(k)].remove(e)
+        for edge in sorted(rehung, key=lambda e: e.cost):
+            if self.path(edge.i, edge.j, edge.cost) is None:
+                self.connect(edge)
+        for f in [*self.cargo.pop(k, []), k]:
+            T_KF = self.carried[f][1] if f != k else np.eye(3, 4)
+            T_CF = T_CK.matrix() @ np.vstack([T_KF, [0, 0, 0, 1]])
+            self.carried[f] = carrier, T_CF[:3].astype(np.float32)
+            self.cargo.setdefault(carrier, []).append(f)
+        del self.T_WK[k]
+
+    def _through(self, tie: Between, edge: Between, k: int) -> Between:
+        """Tie and edge, which meet in k, as one edge."""
+        i, j = tie.other(k), edge.other(k)
+        to_j = self.T_WK[j].inverse()
+        spread = sum(e.spread(to_j @ self.T_WK[e.j]) for e in (tie, edge))
+        T_ij = tie.seen_from(i) @ edge.seen_from(k)
+        return Between(i, j, T_ij, np.sqrt(np.diag(spread)), tie.loop or edge.loop)
+
+    def settle(self, ids: Iterable[int], loop: Between | None = None) -> bool:
         """Least squares over these keyframes' poses, but for the first of each piece; all others stay.
 
-        Returns whether what is left of the contradiction is no more than one loop's measurement may be wrong by.
+        Returns whether a new loop, one of the edges, has put them at odds by no more than one measurement may be wrong by.
         """
-        first: dict[int, int] = {}
-        for k, piece in self.piece.items():
-            first.setdefault(piece, k)
-        free = set(ids) - set(first.values())
+        free = set(ids) - set(self.piece.values())
         edges = {id(e): e for k in free for e in self.edges[k]}.values()
         graph, start = gtsam.NonlinearFactorGraph(), gtsam.Values()
         for k in free | {k for e in edges for k in (e.i, e.j)}:
             start.insert(k, to_gtsam(self.T_WK[k]))
             if k not in free:
                 graph.add(PriorFactorSimilarity3(k, to_gtsam(self.T_WK[k]), PINNED))
+        before = 0.0  # half the sum of squares without the loop
         for e in edges:
-            noise = gtsam.noiseModel.Diagonal.Sigmas(e.sigma)
-            if e.loop:
-                noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(HUBER), noise)
-            graph.add(BetweenFactorSimilarity3(e.i, e.j, to_gtsam(e.T_ij), noise))
+            factor = between_factor(e)
+            graph.add(factor)
+            before -= factor.error(start) if e is loop else 0.0
+        before += graph.error(start)
         settings = gtsam.LevenbergMarquardtParams()
         settings.setMaxIterations(MOST_STEPS)
         found = gtsam.LevenbergMarquardtOptimizer(graph, start, settings).optimize()
         for k in free:
             self.T_WK[k] = from_gtsam(found.atSimilarity3(k))
-        return graph.error(found) < CHI_SQUARE_7 / 2
+        return graph.error(found) - before < CHI_SQUARE_7 / 2
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a map file."""
@@ -190,14 +290,18 @@ class PoseGraph:
         return {
             "graph_ids": np.array(list(self.T_WK), np.int64),
             "graph_T_WK": np.array([T.matrix() for T in self.T_WK.values()]).reshape(-1, 4, 4),
-            "graph_piece": np.array(list(self.piece.values()), np.int64),
+            "graph_piece": np.array([self.piece[k] for k in self.T_WK], np.int64),
+            "graph_loops": np.array([self.loops]),
+            "carried_ids": np.array(list(self.carried), np.int64),
+            "carried_by": np.array([c for c, _ in self.carried.values()], np.int64),
+            "carried_T_CK": np.array([T for _, T in self.carried.values()], np.float32).reshape(-1, 3, 4),
             "graph_edges": np.array([(e.i, e.j, e.loop) for e in edges], np.int64).reshape(-1, 3),
             "graph_T_ij": np.array([e.T_ij.matrix() for e in edges]).reshape(-1, 4, 4),
             "graph_sigma": np.array([e.sigma for e in edges]).reshape(-1, 7),
         }
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Fill an empty graph from `arrays`. Raises KeyError if one is missing."""
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Fill an empty graph from `arrays`. Raises KeyError if one is missing; in older files no keyframe is carried."""
         for k, T, piece in zip(arrays["graph_ids"], arrays["graph_T_WK"], arrays["graph_piece"], strict=True):
             self.add(int(k), Sim3.from_matrix(T), int(piece))
         for (i, j, loop), T, sigma in zip(
@@ -205,8 +309,26 @@ class PoseGraph:
         ):
             self.connect(Between(int(i), int(j), Sim3.from_matrix(T), sigma, bool(loop)))
             self.loops += int(loop)
-        self._settled = len(self)
+        self.loops = int(arrays.get("graph_loops", [self.loops])[0])
+        none = np.zeros(0, np.int64)
+        for k, carrier, T_CK in zip(
+            arrays.get("carried_ids", none).tolist(),
+            arrays.get("carried_by", none).tolist(),
+            arrays.get("carried_T_CK", none),
+            strict=True,
+        ):
+            self.carried[k], self.piece[k] = (carrier, T_CK), self.piece[carrier]
+            self.cargo.setdefault(carrier, []).append(k)
+        self._settled = len(self.T_WK)
         self._tail = max(self.T_WK, default=0)
+
+
+def between_factor(edge: Between) -> BetweenFactorSimilarity3:
+    """What an edge says; a loop may be wrong, and then pulls no harder than HUBER."""
+    noise = gtsam.noiseModel.Diagonal.Sigmas(edge.sigma)
+    if edge.loop:
+        noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(HUBER), noise)
+    return BetweenFactorSimilarity3(edge.i, edge.j, to_gtsam(edge.T_ij), noise)
 
 
 def to_gtsam(T: Sim3) -> Similarity3:

@@ -27,6 +27,10 @@ MAX_HITS = 65535
 SLACK = 0.02  # share of the memory cap that is freed at a time
 MOST_FADING = 40_000  # voxels that a keyframe looks through: what is left out is met by another
 LEAST_CONFIDENCE = 1.0  # a voxel that has faded below the confidence of one pixel goes
+DOUBT = 0.1  # of its confidence that a voxel on the surface seen loses to a look; hits give back more
+BELIEVED = 20.0  # confidence from which it loses none: seven pixels or so
+PIXELS_A_VOXEL = 4.0  # a look from so far that fewer fall into a voxel doubts it by so much less
+HOME_BYTES = 320  # of an entry that says in which tiles an anchor's voxels lie
 
 
 def cell_numbers() -> np.ndarray:
@@ -92,6 +96,14 @@ class Tile:
         return Tile(self.cells[rows], self.voxels.take(rows))
 
 
+@dataclass(frozen=True, eq=False)
+class Home:
+    """The tiles that hold an anchor's voxels, (T,) int64 numbers, and how many there are at most."""
+
+    tiles: np.ndarray
+    count: int
+
+
 class SemanticMap:
     """Tiles by their number. Means are weighted by the pointmap's confidence.
 
@@ -104,6 +116,7 @@ class SemanticMap:
         self.row_bytes = voxel_bytes(feature_dim) + 2  # and the cell's number
         self.size = 0
         self._tiles: dict[int, Tile] = {}
+        self._homes: dict[int, Home] = {}  # of each anchor
         self._empty = Tile(np.zeros(0, np.uint16), Voxels.nothing(feature_dim))
         self._rng = np.random.default_rng(0)
 
@@ -113,6 +126,16 @@ class SemanticMap:
     @property
     def memory_bytes(self) -> int:
         return self.size * self.row_bytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Of what finds an anchor's voxels; not under the cap."""
+        return len(self._homes) * HOME_BYTES
+
+    def anchored(self, anchor: int) -> int:
+        """How many voxels move with a keyframe, at most: those that were forgotten since it last moved still count."""
+        home = self._homes.get(anchor)
+        return home.count if home else 0
 
     def blocks(self) -> tuple[Voxels, ...]:
         """All voxels as they are now, tile by tile; what happens to the map later does not touch them."""
@@ -191,6 +214,7 @@ class SemanticMap:
         for tile, part, (place, there) in zip(tiles, parts, found, strict=True):
             mine = Voxels(*(column[part] for column in voxels.columns()))
             self._tiles[int(numbers[part.start])] = tile.updated(place, there, cells[part], mine)
+        self._settle_in(numbers[~known], anchors[~known])
         fresh = int((~known).sum())
         self.size += fresh
         return fresh
@@ -225,20 +249,27 @@ class SemanticMap:
         """Halve the confidence of voxels that a keyframe looks through; those with too little left go. Returns how many.
 
         T_KW: keyframe from map. depth: (H, W) to the surface seen, in the keyframe's unit, 0 where unknown. margin: share
-        of that depth by which a voxel must lie nearer to be looked through. Looks at MOST_FADING voxels, of tiles at random.
+        of that depth by which a voxel must lie nearer to be looked through. One within that share is doubted a little with
+        every look until it is BELIEVED: what noise has put beside a surface goes, what is hit again stays, so that seeing
+        a place again thickens nothing. Looks at MOST_FADING voxels, of tiles at random.
         """
         numbers = self._rng.permutation(self._tiles_in_view(T_KW, K, depth))
         sizes = np.cumsum([len(self._tiles[n]) for n in numbers.tolist()])
+        pixels = (K[0, 0] * self.voxel_size_m * T_KW.s) ** 2 / PIXELS_A_VOXEL
         gone = 0
         for number in numbers[: np.searchsorted(sizes, MOST_FADING)].tolist():
             tile = self._tiles[number]
-            through = looked_through(T_KW.apply(tile.voxels.points), K, depth, margin)
-            if not through.any():
+            points = T_KW.apply(tile.voxels.points)
+            ratio, confidence = depth_ratio(points, K, depth), tile.voxels.confidence.astype(np.float32)
+            through = np.flatnonzero(ratio < 1 - margin)
+            doubted = np.flatnonzero((np.abs(ratio - 1) <= margin) & (confidence < BELIEVED))
+            if not (len(through) or len(doubted)):
                 continue
-            confidence = tile.voxels.confidence.copy()
             confidence[through] = np.minimum(confidence[through], MAX_WEIGHT) / 2
+            confidence[doubted] *= 1 - DOUBT * np.minimum(pixels / points[doubted, 2] ** 2, 1)
             keep = confidence >= LEAST_CONFIDENCE
-            self._tiles[number] = Tile(tile.cells, replace(tile.voxels, confidence=confidence)).kept(keep)
+            faded = Tile(tile.cells, replace(tile.voxels, confidence=confidence.astype(np.float16)))
+            self._tiles[number] = faded if keep.all() else faded.kept(keep)
             if not keep.any():
                 del self._tiles[number]
             gone += int((~keep).sum())
@@ -255,38 +286,57 @@ class SemanticMap:
         inside = ((uv > -reach) & (uv < depth.shape[::-1] + reach)).all(1)
         return numbers[inside & (center[:, 2] > -radius) & (center[:, 2] < depth.max() + radius)]
 
-    def move(self, corrections: Mapping[int, Sim3]) -> None:
+    def _settle_in(self, numbers: np.ndarray, anchors: np.ndarray) -> None:
+        """Note that voxels with these anchors have come into these tiles, (N,) each."""
+        tiles, column = np.unique(numbers, return_inverse=True)
+        some, row = np.unique(anchors, return_inverse=True)
+        pairs, counts = np.unique(row * len(tiles) + column, return_counts=True)
+        cuts = np.searchsorted(pairs, np.arange(len(some) + 1) * len(tiles))
+        for anchor, a, b in zip(some.tolist(), cuts[:-1], cuts[1:], strict=True):
+            there, count = tiles[pairs[a:b] % len(tiles)], int(counts[a:b].sum())
+            home = self._homes.get(anchor)
+            if home is not None:
+                there, count = np.union1d(home.tiles, there), home.count + count
+            self._homes[anchor] = Home(there, count)
+
+    def move(self, corrections: Mapping[int, Sim3]) -> int:
         """Move every voxel with its anchor. corrections: keyframe id → what its points are multiplied with from the left.
 
-        Voxels that come to lie in one cell become one, by their confidence-weighted mean. Other voxels stay.
+        Voxels that come to lie in one cell become one, by their confidence-weighted mean. Other voxels stay. Costs what
+        lies in the tiles that it touches, however large the map is. Returns how many voxels moved.
         """
-        ids = np.fromiter(corrections, np.int64, len(corrections))
-        moving, staying = [Voxels.nothing(self.feature_dim)], []
-        for number, tile in list(self._tiles.items()):
-            moves = np.isin(tile.voxels.anchors, ids)
+        homes = [self._homes.pop(k).tiles for k in corrections if k in self._homes]
+        ids, moving, staying = np.fromiter(corrections, np.int64, len(corrections)), [], []
+        for number in np.unique(np.concatenate(homes)).tolist() if homes else []:
+            tile = self._tiles.get(number)
+            moves = np.isin(tile.voxels.anchors, ids) if tile else np.zeros(0, bool)
             if moves.any():
                 moving.append(tile.voxels.take(np.flatnonzero(moves)))
                 del self._tiles[number]
                 staying.append((number, tile.kept(~moves)))
+        if not moving:
+            return 0
         voxels = Voxels.joined(moving)
-        if not len(voxels):
-            return
         points, order = voxels.points.copy(), np.argsort(voxels.anchors, kind="stable")
         anchors, starts = np.unique(voxels.anchors[order], return_index=True)
         for anchor, rows in zip(anchors.tolist(), np.split(order, starts[1:]), strict=True):
             points[rows] = corrections[anchor].apply(points[rows])
+        self.size -= len(voxels) + sum(len(tile) for _, tile in staying)
         self._place(replace(voxels, points=points), dict(staying))
+        return len(voxels)
 
     def load(self, voxels: Voxels) -> None:
         """Replace everything by given voxels; those in one cell become one."""
-        self._tiles = {}
+        self._tiles, self._homes, self.size = {}, {}, 0
         self._place(voxels, {})
 
     def _place(self, voxels: Voxels, beside: Mapping[int, Tile]) -> None:
         """Put voxels into their tiles, where they meet others as one: those of `beside`, or of the map's own tiles."""
         keys = voxel_keys(voxels.points, self.voxel_size_m)
-        others = {int(n): self._tiles.get(int(n)) for n in np.unique(keys >> 16)} | dict(beside)
-        others = {n: tile for n, tile in others.items() if tile is not None and len(tile)}
+        self._settle_in(keys >> 16, voxels.anchors)
+        others = {n: self._tiles[n] for n in np.unique(keys >> 16).tolist() if n in self._tiles}
+        self.size -= sum(map(len, others.values()))
+        others = {n: tile for n, tile in {**others, **beside}.items() if len(tile)}
         parts = [tile.cells.astype(np.int64) | (n << 16) for n, tile in others.items()]
         keys = np.concatenate([keys, *parts])
         voxels = Voxels.joined([voxels, *(tile.voxels for tile in others.values())])
@@ -299,20 +349,22 @@ class SemanticMap:
         cuts = np.r_[np.flatnonzero(np.r_[True, np.diff(numbers) != 0][: len(keys)]), len(keys)]
         for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
             self._tiles[int(numbers[a])] = Tile(cells[a:b].copy(), voxels.take(np.arange(a, b)))
-        self.size = sum(map(len, self._tiles.values()))
+        self.size += len(keys)
         self._make_room(0)
 
 
-def looked_through(points: np.ndarray, K: np.ndarray, depth: np.ndarray, margin: float) -> np.ndarray:
-    """(N,) bool: which camera points (N, 3) lie nearer than a pixel's surface by more than `margin` of its depth."""
+def depth_ratio(points: np.ndarray, K: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """(N,) float32: depth of camera points (N, 3) over that of the surface seen at their pixels; inf where none is."""
     h, w = depth.shape
     z = points[:, 2]
-    rows = np.flatnonzero((z > 0) & (z < depth.max()))
+    rows = np.flatnonzero(z > 0)
     u, v = np.rint(project(points[rows], K)).T
     inside = (u >= 0) & (u < w) & (v >= 0) & (v < h)
     rows, u, v = rows[inside], u[inside].astype(np.int64), v[inside].astype(np.int64)
-    out = np.zeros(len(points), bool)
-    out[rows] = z[rows] < depth[v, u] * (1 - margin)
+    surface = depth[v, u]
+    rows, surface = rows[surface > 0], surface[surface > 0]
+    out = np.full(len(points), np.inf, np.float32)
+    out[rows] = z[rows] / surface
     return out
 
 
