@@ -8,7 +8,6 @@ from oracle_flat import OracleNetwork, Place
 from sab3r_ros.config import LoopConfig, MapperConfig
 from sab3r_ros.geometry.sim3 import umeyama
 from sab3r_ros.mapping import atlas as atlas_module
-from sab3r_ros.mapping import loops as loops_module
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.types import TrackingState
 
@@ -58,19 +57,15 @@ def test_voxels_move_with_their_keyframes(flat):
 
 
 def test_seeing_a_place_again_adds_hardly_anything(flat, monkeypatch):
-    """Not to the graph, and nothing is compared where the graph knows the way well enough."""
+    """The keyframes are carried by those that are places; the graph that is settled hardly grows."""
     monkeypatch.setattr(atlas_module, "MOST_FRESH", 4)
-    monkeypatch.setattr(loops_module, "TIED", 6.0)
     place, poses = flat
     mapper = walked(place, there_and_back(poses, 20))
-    atlas, compared = mapper.atlas, []
-    compare = atlas.places.compare
-    atlas.places.compare = lambda view, ids, *rest: compared.append(len(ids)) or compare(view, ids, *rest)
+    atlas = mapper.atlas
     nodes, places, keyframes = len(atlas.graph.T_WK), len(atlas.places), len(atlas.graph)
     go_on(mapper, place, there_and_back(poses, 20), first=1000.0)
     assert len(atlas.graph) == keyframes + 41 and len(mapper.trajectory().stamps) == len(atlas.graph)
     assert len(atlas.graph.T_WK) < nodes + 20 and len(atlas.places) < places + 8
-    assert len(compared) < 20
 
 
 @pytest.mark.slow

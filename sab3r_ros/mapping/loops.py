@@ -35,11 +35,6 @@ SAME_ANGLE_RAD, SAME_SHIFT, SAME_LOG_SCALE = (
 NEW_ANGLE_RAD, NEW_SHIFT = 0.2, 0.1  # what makes a viewpoint worth remembering
 COVERED = 0.3  # of a place's points seen again: no need to remember the view as well
 SURE_COUNT = 200  # agreeing matches; an edge of fewer is less certain
-SAME_VIEW_RAD, SAME_VIEW_SHIFT = (
-    0.4,
-    0.3,
-)  # from which most of a place shows; shift as a share of the depth seen
-TIED = 1.0  # a way known with less than so many times a loop's own variance is not worth another loop
 
 
 @dataclass(frozen=True)
@@ -74,42 +69,16 @@ class Recogniser:
         return not same(graph.T_WK[id], graph.pose(self._last), depth, NEW_ANGLE_RAD, NEW_SHIFT)
 
     def revisit(self, id: int, view: View) -> Between | None:
-        """The loop that a keyframe of the map closes, if it does. A view that shows much that is new is remembered.
-
-        Where the graph knows well how the keyframe stands to a place that it looks at, there is nothing to learn, and
-        nothing is compared (after Ila, Porta, Andrade-Cetto, "Information-based compact Pose SLAM", T-RO 2010).
-        """
+        """The loop that a keyframe of the map closes, if it does. A view that shows much that is new is remembered."""
         self._last = id
         graph, places = self.atlas.graph, self.atlas.places
-        before = id - self.config.min_gap
-        if any(self._tied(k, id) for k in self._looked_at(id, before)):
-            return None
-        near = places.alike(view, before, self.config.candidates)
-        near = [k for k in near if graph.piece[k] == graph.piece[id] and not self._tied(k, id)]
+        near = places.alike(view, id - self.config.min_gap, self.config.candidates)
+        near = [k for k in near if graph.piece[k] == graph.piece[id]]
         sightings = places.compare(view, near, self.alignment, self.config, self._rng)
         loop = next((loop for s in sightings if (loop := self._allowed(id, s))), None)
         if loop is None or sightings[0].alignment.count < COVERED * POINTS:
             places.remember(id, view)
         return loop
-
-    def _looked_at(self, id: int, before: int) -> list[int]:
-        """Places below id `before` from which, by the poses, the keyframe's view is much the same; the nearest three."""
-        graph, depth = self.atlas.graph, self.atlas.depths[id]
-        here = graph.T_WK[id]
-        ids = [k for k in self.atlas.places.places if k < before and graph.piece[k] == graph.piece[id]]
-        if not ids:
-            return []
-        away = np.linalg.norm(np.stack([graph.T_WK[k].t for k in ids]) - here.t, axis=1) / (depth * here.s)
-        near = [ids[n] for n in np.argsort(away) if away[n] < SAME_VIEW_SHIFT]
-        return [k for k in near if here.angle_to(graph.T_WK[k]) < SAME_VIEW_RAD][:3]
-
-    def _tied(self, place: int, id: int) -> bool:
-        """Whether the graph knows the way from a place to a keyframe about as well as a loop would tell it."""
-        graph, depth = self.atlas.graph, self.atlas.depths[place]
-        T_ij = graph.T_WK[place].inverse() @ graph.T_WK[id]
-        error = min((e.sigma[6] for e in graph.edges[id]), default=0.0) / self.config.log_scale_sigma
-        loop = graph.between(place, id, T_ij, depth, error, loop=True)
-        return graph.path(place, id, TIED * loop.cost) is not None
 
     def _allowed(self, id: int, sighting: Sighting) -> Between | None:
         """The sighting as an edge, unless the path between the two keyframes contradicts it."""
