@@ -152,23 +152,23 @@ class LocateConfig(Checked):
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
     )
     score_offset: float = option(
-        -2.1, "of the logistic regression from a candidate to its score", -100.0, 100.0
+        -0.82, "of the logistic regression from a candidate to its score", -100.0, 100.0
     )
     score_strength: float = option(
-        1.25, "its weight of the logit of the candidate's best part", -100.0, 100.0
+        1.14, "its weight of the logit of the candidate's best part", -100.0, 100.0
     )
     score_fade: float = option(
-        1.11, "its weight of how much weaker the whole candidate is than its best part", -100.0, 100.0
+        1.84, "its weight of how much weaker the whole candidate is than its best part", -100.0, 100.0
     )
     score_lead: float = option(
-        0.96, "its weight of the strength less that of the map's best candidate", -100.0, 100.0
+        0.75, "its weight of the strength less that of the map's best candidate", -100.0, 100.0
     )
     score_common: float = option(
-        -0.49, "its weight of the logit that a hundredth of the map reaches", -100.0, 100.0
+        -0.43, "its weight of the logit that a hundredth of the map reaches", -100.0, 100.0
     )
-    score_size: float = option(0.75, "its weight of the logarithm of the number of cells", -100.0, 100.0)
+    score_size: float = option(0.36, "its weight of the logarithm of the number of cells", -100.0, 100.0)
     score_fill: float = option(
-        0.97, "its weight of the logarithm of how much of its box they fill", -100.0, 100.0
+        1.16, "its weight of the logarithm of how much of its box they fill", -100.0, 100.0
     )
     cell_m: float = option(0.05, "edge of the cells whose voxels a query looks at as one, metres", 0.01, 10.0)
     min_voxels: int = option(20, "smallest object, voxels", 1, 100_000)
