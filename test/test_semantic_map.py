@@ -14,8 +14,8 @@ from sab3r_ros.mapping.semantic_map import (
     PIXELS_A_VOXEL,
     SemanticMap,
     depth_ratio,
-    voxel_keys,
 )
+from sab3r_ros.mapping.tiles import voxel_keys
 from sab3r_ros.voxels import Voxels
 
 

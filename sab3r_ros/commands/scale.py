@@ -71,7 +71,8 @@ def things(saved: SavedMap, queries: list[str]) -> tuple[np.ndarray, np.ndarray]
     """Centres (3,) of the best object of each query. Raises QueryError if one is not in the map."""
     from sab3r_ros.querying.locate import locator_of
 
-    answers = [locator_of(saved).locate(saved.snapshot, query) for query in queries]
+    locator = locator_of(saved)
+    answers = [locator.locate(saved.snapshot, query) for query in queries]
     for query, answer in zip(queries, answers, strict=True):
         if not answer.objects:
             raise QueryError(f"{query}: {answer.message}; give --points instead")

@@ -43,16 +43,13 @@ class Atlas:
         self.stamps: dict[int, float] = {}
         self.depths: dict[int, float] = {}  # median distance of what a keyframe sees, in its own unit
         self.next_id = 0
-        self.metric = (
-            False  # whether lengths of the oldest piece are metres, and not only the network's guess
-        )
+        # Whether lengths of the oldest piece are metres, and not only the network's guess.
+        self.metric = False
         self.version = version
-        self._sits: dict[
-            int, Sim3
-        ] = {}  # where a keyframe's voxels were put, or will be when they have moved
-        self._waiting: dict[
-            int, Sim3
-        ] = {}  # how voxels that have not moved yet will move; the first come first
+        # Where a keyframe's voxels were put, or will be when they have moved.
+        self._sits: dict[int, Sim3] = {}
+        # How voxels that have not moved yet will move; the first come first.
+        self._waiting: dict[int, Sim3] = {}
         self._fresh: list[int] = []  # keyframes that may come to be carried by others
         self._snapshot: MapSnapshot | None = None
 

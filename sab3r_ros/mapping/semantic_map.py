@@ -14,13 +14,9 @@ from scipy.sparse import csr_matrix
 
 from sab3r_ros.geometry.camera import project
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.tiles import TILE, Tile, tile_centers, voxel_keys
 from sab3r_ros.voxels import Voxels, encoded, rounded, voxel_bytes
 
-TILE = 40  # cells along a tile's edge: 64 000 cells, a 16-bit number
-MORSEL = (
-    5  # cells along the edge of the cubes in whose order a tile's cells are numbered: neighbours lie together
-)
-TILE_BITS = 15  # of a tile coordinate in a key: ± 655 360 voxels a side
 MAX_WEIGHT = 200.0  # summed confidence beyond which a voxel's mean keeps adapting at a constant rate
 MAX_CONFIDENCE = 2000.0  # more is not counted: every unit up to here is a step of float16
 MAX_HITS = 65535
@@ -31,69 +27,6 @@ DOUBT = 0.1  # of its confidence that a voxel on the surface seen loses to a loo
 BELIEVED = 20.0  # confidence from which it loses none: seven pixels or so
 PIXELS_A_VOXEL = 4.0  # a look from so far that fewer fall into a voxel doubts it by so much less
 HOME_BYTES = 320  # of an entry that says in which tiles an anchor's voxels lie
-
-
-def cell_numbers() -> np.ndarray:
-    """(3, TILE) int64: an axis' share in the number of a cell. Cubes of MORSEL³ cells in Morton order, rows within."""
-    cube, inner = np.divmod(np.arange(TILE), MORSEL)
-    morton = sum(((cube >> bit) & 1) << (3 * bit) for bit in range(3))
-    steps = (MORSEL**2, MORSEL, 1)
-    return np.stack([(morton << (2 - axis)) * MORSEL**3 + inner * steps[axis] for axis in range(3)])
-
-
-CELL_NUMBERS = cell_numbers()
-
-
-def voxel_keys(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """(N, 3) metres → (N,) int64: the tile's number << 16 | the cell's number in it.
-
-    Raises ValueError beyond ± 655 360 voxels from the origin.
-    """
-    tile, inner = np.divmod(np.floor(points / voxel_size_m).astype(np.int64), TILE)
-    tile += 1 << (TILE_BITS - 1)
-    if tile.size and (tile.min() < 0 or tile.max() >= 1 << TILE_BITS):
-        raise ValueError("a point lies outside the map's range: check the scale, or choose larger voxels")
-    number = (tile[:, 0] << (2 * TILE_BITS)) | (tile[:, 1] << TILE_BITS) | tile[:, 2]
-    cell = CELL_NUMBERS[0, inner[:, 0]] + CELL_NUMBERS[1, inner[:, 1]] + CELL_NUMBERS[2, inner[:, 2]]
-    return (number << 16) | cell
-
-
-def tile_centers(numbers: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """(T,) tile numbers → (T, 3) metres."""
-    parts = [numbers >> (2 * TILE_BITS), numbers >> TILE_BITS, numbers]
-    tile = np.stack(parts, -1) & ((1 << TILE_BITS) - 1)
-    return (tile - (1 << (TILE_BITS - 1)) + 0.5) * (TILE * voxel_size_m)
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """cells: (N,) uint16 numbers of the filled cells, ascending. voxels: what they hold."""
-
-    cells: np.ndarray
-    voxels: Voxels
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def find(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where each of some cells is or would be, and whether it is there."""
-        place = np.searchsorted(self.cells, cells)
-        known = self.cells.take(place, mode="clip") == cells if len(self) else np.zeros(len(cells), bool)
-        return place, known
-
-    def updated(self, place: np.ndarray, known: np.ndarray, cells: np.ndarray, voxels: Voxels) -> Tile:
-        """With the voxels of `cells`, as `find` has found them, replaced or put in."""
-        source, own = np.arange(len(self)), len(self) + np.arange(len(cells))
-        source[place[known]] = own[known]
-        source = np.insert(source, place[~known], own[~known])
-        return Tile(
-            np.concatenate([self.cells, cells])[source], Voxels.joined([self.voxels, voxels]).take(source)
-        )
-
-    def kept(self, keep: np.ndarray) -> Tile:
-        """Only the rows where keep (N,) is true."""
-        rows = np.flatnonzero(keep)
-        return Tile(self.cells[rows], self.voxels.take(rows))
 
 
 @dataclass(frozen=True, eq=False)
