@@ -13,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_OPTIONS)
 
-SOURCES := $(shell find sab3r_ros msg srv interfaces launch config resource scripts -type f \
+SOURCES := $(shell find sab3r_ros src msg srv interfaces launch config resource scripts -type f \
 	-not -name '*.pyc' -not -name '*.so' -not -path 'sab3r_ros/msg/*' -not -path 'sab3r_ros/srv/*')
 PACKAGE := setup.py build_interfaces.py pyproject.toml package.xml constraints.txt
 

@@ -96,9 +96,12 @@ def generate(package: str, out: Path) -> Path:
 
 
 class BuildInterfaces(build_ext):
-    """Builds interface extensions and puts the generated Python modules beside them."""
+    """Builds extensions; those of interfaces from generated code, and with the generated Python modules beside them."""
 
     def build_extension(self, ext: Extension) -> None:
+        if ext.sources:
+            super().build_extension(ext)
+            return
         import numpy
 
         package = ext.name.partition(".")[0]

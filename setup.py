@@ -9,7 +9,7 @@ import sys
 from glob import glob
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from build_interfaces import BuildInterfaces, interface_extension, typesupport_libraries
@@ -19,6 +19,7 @@ VERSION = re.search(r'__version__ = "(.+)"', Path(NAME, "__init__.py").read_text
 # PyPI has no wheel of tf2_msgs: its one message is generated under its own name, unless a ROS installation has the real one.
 PREFIXES = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
 HAS_TF2_MSGS = any(Path(prefix, "share", "tf2_msgs").is_dir() for prefix in PREFIXES if prefix)
+CELLS = Extension(f"{NAME}._cells", ["src/cells.cpp"], extra_compile_args=["-O3", "-std=c++17"])
 INTERFACES = [NAME] if HAS_TF2_MSGS else [NAME, "tf2_msgs"]
 
 setup(
@@ -29,7 +30,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["model/checkpoints/*", "querying/*.json", "rooms/*.md", "evaluation/*.j2"]},
-    ext_modules=[interface_extension(package) for package in INTERFACES],
+    ext_modules=[CELLS, *(interface_extension(package) for package in INTERFACES)],
     cmdclass={"build_ext": BuildInterfaces},
     install_requires=[
         "numpy>=1.26",

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from small_maps import box_points
 
 from sab3r_ros.querying import regions
-from sab3r_ros.querying.cells import cell_numbers, coarser, coordinates, touching
-from sab3r_ros.querying.regions import Evidence, best_disjoint, smoothed
+from sab3r_ros.querying.cells import cell_numbers, coarser, coordinates
+from sab3r_ros.querying.compiled import parts, smoothed
+from sab3r_ros.querying.objects import connected_pieces
+from sab3r_ros.querying.regions import Evidence, best_disjoint
 
 CELL = 0.05
 
@@ -43,9 +45,8 @@ def test_a_strong_thing_in_weak_surroundings_is_a_candidate_of_its_own():
 def test_evidence_flows_along_one_colour_and_stops_at_another():
     row = np.stack([np.arange(40) * CELL, np.zeros(40), np.zeros(40)], 1) + CELL / 2
     numbers = cell_numbers(row, CELL)
-    rgb = np.where(np.arange(40)[:, None] < 20, np.float32([200, 30, 30]), np.float32([30, 30, 200]))
-    values = np.where(np.arange(40) < 10, 1.0, 0.0)
-    out = smoothed(values, rgb, touching(numbers), 20)
+    lab = np.where(np.arange(40)[:, None] < 20, np.float32([40, 60, 40]), np.float32([30, 50, -80]))
+    out = smoothed(np.where(np.arange(40) < 10, 1.0, 0.0), lab, numbers, 5.0, 20)
     assert out[12] > 0.1 and out[20:].max() < 1e-6
     assert out.min() >= 0 and out.max() <= 1
 
@@ -89,15 +90,69 @@ def test_much_that_may_be_it_is_cut_from_larger_cells(monkeypatch):
     assert coarse.size.max() == pytest.approx(fine.size.max(), rel=0.1)
 
 
+def random_cells(rng, count):
+    """Ascending numbers, and which of them touch, (C, C)."""
+    numbers = np.unique(cell_numbers(rng.uniform(-0.2, 0.2, (count, 3)), CELL))
+    place = coordinates(numbers).T
+    return numbers, np.abs(place[:, None] - place[None]).max(2) == 1
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 80))
-def test_neighbours_agree_with_a_brute_force_twin(seed, count):
+def test_cells_are_where_their_points_are(seed, count):
     points = np.random.default_rng(seed).uniform(-0.2, 0.2, (count, 3))
-    numbers = np.unique(cell_numbers(points, CELL))
-    place = coordinates(numbers).T
+    place = coordinates(np.unique(cell_numbers(points, CELL))).T
     assert set(map(tuple, place.tolist())) == set(map(tuple, np.floor(points / CELL).astype(int).tolist()))
-    apart = np.abs(place[:, None] - place[None]).max(2)
-    expected = {(a, b) for a, b in zip(*np.nonzero(apart == 1), strict=True) if a < b}
-    pairs = [tuple(sorted(p)) for p in touching(numbers).T.tolist()]
-    assert len(pairs) == len(set(pairs)) and set(pairs) == expected
-    np.testing.assert_array_equal(coordinates(coarser(numbers, 2)).T, np.floor(place / 4).astype(int))
+    np.testing.assert_array_equal(
+        coordinates(coarser(cell_numbers(points, CELL), 2)), np.floor(points / (4 * CELL)).T
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 80), st.integers(0, 4))
+def test_smoothing_agrees_with_a_brute_force_twin(seed, count, rounds):
+    rng = np.random.default_rng(seed)
+    numbers, touch = random_cells(rng, count)
+    lab = rng.uniform(0, 10, (len(numbers), 3)).astype(np.float32)
+    values = expected = rng.normal(size=len(numbers))
+    flow = np.eye(len(numbers)) + touch * np.exp(-np.linalg.norm(lab[:, None] - lab[None], axis=2) / 5)
+    for _ in range(rounds):
+        expected = flow @ expected / flow.sum(1)
+    np.testing.assert_allclose(smoothed(values, lab, numbers, 5.0, rounds), expected, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 120))
+def test_parts_agree_with_a_twin_that_looks_at_each_level_anew(seed, count):
+    rng = np.random.default_rng(seed)
+    numbers, _ = random_cells(rng, count)
+    values = rng.normal(size=len(numbers)).round(1).astype(np.float32)
+    voxels, logits = rng.integers(1, 5, len(numbers)), rng.normal(size=len(numbers))
+    levels, place, every = [1.0, 0.3, 0.0, -0.5, values.min()], coordinates(numbers), np.arange(len(numbers))
+    expected, above = [], set()
+    for level in levels:
+        here = set()
+        inside = np.flatnonzero(values >= level)
+        points = (place[:, inside].T + 0.5) * CELL
+        for piece in range(connected_pieces(points, CELL).max() + 1 if len(inside) else 0):
+            cells = inside[connected_pieces(points, CELL) == piece]
+            if len(cells) >= 2 and voxels[cells].sum() >= 6:
+                here.add(frozenset(cells.tolist()))
+        expected += sorted(here - above, key=sorted)
+        above = here
+    traits, found = parts(values, voxels, logits, place, every, numbers, levels, 0.4, 6, 2)
+    assert sorted(map(sorted, expected)) == sorted(sorted(cells.tolist()) for cells in found)
+    for (strength, mean, size, fill), cells in zip(traits, found, strict=True):
+        assert (np.diff(values[cells]) <= 0).all() and size == len(cells)
+        best = cells[: int(np.ceil(0.4 * len(cells)))]
+        assert strength == pytest.approx(np.average(values[best], weights=voxels[best]), abs=1e-5)
+        assert mean == pytest.approx(logits[cells].sum() / voxels[cells].sum())
+        extent = np.sort(np.ptp(place[:, cells], axis=1) + 1)
+        assert fill == pytest.approx(min(1, len(cells) / (extent[1] * extent[2])))
+
+
+def test_nothing_has_no_parts():
+    none = np.zeros(0, np.float32)
+    assert (
+        len(parts(none, none, none, np.zeros((3, 0)), none, np.zeros(0, np.int64), [0.0], 0.5, 1, 3)[1]) == 0
+    )

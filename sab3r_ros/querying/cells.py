@@ -30,20 +30,6 @@ def coarser(numbers: np.ndarray, halvings: int) -> np.ndarray:
     return ((coordinates(numbers) >> halvings) + ZERO).T @ STEPS
 
 
-def touching(numbers: np.ndarray) -> np.ndarray:
-    """(C,) ascending numbers → (2, E) pairs of cells that touch, corners included, each pair once."""
-    last = len(numbers) - 1
-    pairs = [np.stack([np.flatnonzero(np.diff(numbers) == 1)] * 2) + [[0], [1]]]
-    for x, y in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        middle = numbers + (x * STEPS[0] + y * STEPS[1])
-        place = np.searchsorted(numbers, middle - 1)
-        for k in range(3):  # a column's three neighbours follow each other
-            there = np.minimum(place + k, last)
-            hit = np.flatnonzero((np.abs(numbers[there] - middle) <= 1) & (place + k <= last))
-            pairs.append(np.stack([hit, there[hit]]))
-    return np.concatenate(pairs, 1)
-
-
 def gathered(blocks: Sequence[Voxels], cell_m: float) -> tuple[np.ndarray, ...]:
     """Each block's voxels by cells: numbers (C,), block of each cell (C,), voxels in it (C,), mean features (C, D), mean
     colours (C, 3), and (N,) rows of their blocks, cell after cell.

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
-from sab3r_ros.querying.cells import cell_numbers, touching
+from sab3r_ros.querying.cells import cell_numbers
+from sab3r_ros.querying.compiled import pieces
 
 MOST_POINTS = 3989  # of an object, spread over it, tell its box and its place; a prime, so that no row of voxels is skipped
 BOX_TRIM = 0.01  # share of an object's points at each end of an axis that its box leaves out
@@ -33,9 +32,7 @@ def connected_pieces(points: np.ndarray, cell_m: float) -> np.ndarray:
     if len(points) == 0:
         return np.zeros(0, np.int32)
     numbers, cell = np.unique(cell_numbers(points, cell_m), return_inverse=True)
-    pairs = touching(numbers)
-    graph = csr_matrix((np.ones(pairs.shape[1]), tuple(pairs)), 2 * (len(numbers),))
-    return connected_components(graph, directed=False)[1][cell.ravel()]
+    return pieces(numbers)[cell.ravel()]
 
 
 def without_crumbs(

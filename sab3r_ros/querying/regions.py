@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
-from sab3r_ros.querying.cells import coarser, coordinates, touching
+from sab3r_ros.querying.cells import coarser, coordinates
+from sab3r_ros.querying.compiled import parts, smoothed
 
 LAB_WIDTH = 5.0  # distance in CIELAB over which evidence flows e times less from cell to cell
 ROUNDS = 20  # of smoothing: about half a metre along an even surface
@@ -71,7 +70,8 @@ class Evidence:
         self._logits = np.add.reduceat(weight * logit[self._order], self._start)
         rgb = [np.add.reduceat(weight * colors[self._order, c], self._start) / self.count for c in range(3)]
         rounds = max(1, ROUNDS // self.scale**2)  # what flows spreads with the root of the rounds
-        even = smoothed(self._logits / self.count, np.stack(rgb, 1), touching(self.numbers), rounds)
+        lab = cv2.cvtColor(np.stack(rgb, 1)[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
+        even = smoothed(self._logits / self.count, lab, self.numbers, LAB_WIDTH, rounds)
         self.smooth = even.round(DECIMALS)
 
     def members(self, cells: np.ndarray) -> np.ndarray:
@@ -91,56 +91,11 @@ class Evidence:
         """
         wide = coarser(self.numbers, 1) if self.scale < JOIN else self.numbers
         blocks, block = np.unique(wide, return_inverse=True)
-        top = np.full(len(blocks), -np.inf)
-        np.maximum.at(top, block, self.smooth)
-        a, b = touching(blocks)
-        lower = np.minimum(top[a], top[b])
-        surest = np.argsort(-self.smooth, kind="stable")
-        level_of = self.smooth[surest]
-        part = np.arange(len(blocks))  # of each block, at the level
-        short = np.min_scalar_type(len(blocks))  # 16 bits are sorted by counting
-        parts: list[tuple[np.ndarray, ...]] = []
-        cells: list[np.ndarray] = []
-        held = np.zeros(
-            len(self.numbers), np.int64
-        )  # size of the part whose surest cell it was at the level above
-        above = np.inf
-        for level in np.linspace(level_of[-1], level_of[0], LEVELS, endpoint=False)[::-1]:
-            joins = np.flatnonzero((lower >= level) & (lower < above))
-            if len(joins):
-                ends = part[a[joins]], part[b[joins]]
-                graph = csr_matrix((np.ones(len(joins)), ends), 2 * (len(blocks),))
-                part = connected_components(graph, directed=False)[1][part]
-            above = level
-            inside = surest[: np.searchsorted(-level_of, -level, side="right")]
-            mine = part[block[inside]]
-            large = np.bincount(mine, self.count[inside], len(blocks)) >= least
-            large &= np.bincount(mine, minlength=len(blocks)) >= LEAST_CELLS
-            inside, mine = inside[large[mine]], mine[large[mine]]
-            if not len(inside):
-                continue
-            order = np.argsort(mine.astype(short), kind="stable")
-            inside, mine = inside[order], mine[order]  # part after part, each the surest first
-            start = runs(mine)
-            size = np.diff(start, append=len(inside))
-            new = held[inside[start]] != size  # a part that is the same as at the level above counts once
-            held[inside[start]] = size
-            parts.append(tuple(values[new] for values in self._traits(inside, start, size)))
-            cells += [inside[i : i + n] for i, n in zip(start[new].tolist(), size[new].tolist(), strict=True)]
-        columns = map(np.concatenate, zip(*parts, strict=True)) if parts else np.zeros((4, 0))
-        return Regions(*columns, cells, self)
-
-    def _traits(self, cells: np.ndarray, start: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Strength, mean, size and fill of parts, each `size` cells from `start` on."""
-        count = np.r_[0, np.cumsum(self.count[cells])]
-        smooth = np.r_[0, np.cumsum(self.count[cells] * self.smooth[cells])]
-        end, best = start + size, start + np.ceil(self.top_share * size).astype(int)
-        strength = (smooth[best] - smooth[start]) / (count[best] - count[start])
-        mean = np.add.reduceat(self._logits[cells], start) / (count[end] - count[start])
-        place = self._place[:, cells]
-        extent = np.maximum.reduceat(place, start, 1) - np.minimum.reduceat(place, start, 1) + 1
-        fill = np.minimum(1, size / np.sort(extent, 0)[1:].prod(0))
-        return strength, mean, size * self.scale**2, fill
+        levels = np.linspace(self.smooth.min(), self.smooth.max(), LEVELS, endpoint=False)[::-1]
+        columns = (self.smooth, self.count, self._logits, self._place, block, blocks, levels)
+        traits, cells = parts(*columns, self.top_share, least, LEAST_CELLS)
+        strength, mean, size, fill = traits.T
+        return Regions(strength, mean, size * self.scale**2, fill, cells, self)
 
 
 def runs(values: np.ndarray) -> np.ndarray:
@@ -155,23 +110,3 @@ def best_disjoint(regions: Regions, scores: np.ndarray) -> Iterator[int]:
         if not taken[regions.cells[k]].any():
             taken[regions.cells[k]] = True
             yield k
-
-
-def smoothed(values: np.ndarray, rgb: np.ndarray, pairs: np.ndarray, rounds: int) -> np.ndarray:
-    """Values (C,) of cells after rounds of averaging with the neighbours, weighted by how alike their colours (C, 3) are.
-
-    pairs: (2, E) cells that touch.
-    """
-    n, (a, b) = len(values), pairs
-    lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
-    away = lab[a] - lab[b]
-    weight = np.exp(np.sqrt(np.einsum("ec,ec->e", away, away)) / np.float32(-LAB_WIDTH))
-    total = 1 + np.bincount(a, weight, n) + np.bincount(b, weight, n)
-    own = np.arange(n, dtype=a.dtype)
-    to, source = np.concatenate([a, b, own]), np.concatenate([b, a, own])
-    share = np.concatenate([weight, weight, np.ones(n, np.float32)]) / total[to]
-    flow = csr_matrix((share.astype(np.float32), (to, source)), (n, n))
-    values = values.astype(np.float32)
-    for _ in range(rounds):
-        values = flow @ values
-    return values
