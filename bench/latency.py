@@ -114,6 +114,7 @@ def visited(atlas: Atlas, tour: Tour, visit: int, goes_on: Callable[[int], bool]
             keyframe, view, T_WK = tour.keyframe(n, visit)
             with clock:
                 atlas.add(keyframe, view, T_WK, [], 0)
+                atlas.fuse()
             n += 1
             bar.update()
     return n, clock
@@ -159,6 +160,7 @@ def queried(atlas: Atlas, tour: Tour, locator: Locator, count: int, asked: int, 
             start = time.perf_counter()
             keyframe, view, T_WK = tour.keyframe(n, 2)
             atlas.add(keyframe, view, T_WK, [], 0)
+            atlas.fuse()
             with snapshots:
                 snapshot = atlas.snapshot()
             with prepares:

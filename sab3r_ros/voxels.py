@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,11 +37,11 @@ class Voxels:
 
     def columns(self) -> list[np.ndarray]:
         """All arrays, in the order of the fields."""
-        return [getattr(self, f.name) for f in fields(self)]
+        return list(vars(self).values())
 
     def take(self, rows: np.ndarray) -> Voxels:
         """A copy of some rows."""
-        return Voxels(*(np.take(column, rows, axis=0) for column in self.columns()))
+        return Voxels(*(column.take(rows, 0) for column in self.columns()))
 
     def features(self) -> np.ndarray:
         """(N, D) float32, decoded."""

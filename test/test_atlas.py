@@ -37,6 +37,7 @@ def row_of_walls(count):
         keyframe = Keyframe(k, float(k), np.zeros((*SIZE, 3), np.uint8), K, None)
         edges = [atlas.graph.between(k - 1, k, STEP, 1.0, 1.0)] if k else []
         atlas.add(keyframe, wall(), T, edges, 0)
+        atlas.fuse()
         T = T @ STEP
     return atlas
 
@@ -86,7 +87,7 @@ def test_a_snapshot_shows_each_keyframes_voxels_before_or_after_but_never_betwee
     monkeypatch.setattr(atlas_module, "MOVED_AT_ONCE", 2 * atlas.world.anchored(0))
     states = []
     while atlas._waiting:
-        atlas._move_some()
+        atlas.world.move(atlas._next_moves(atlas_module.MOVED_AT_ONCE))
         atlas.version += 1
         now = middles(atlas.snapshot())
         for k, x in now.items():

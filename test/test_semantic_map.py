@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 
 from sab3r_ros.geometry.camera import pinhole
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.semantic_map import (
-    BELIEVED,
-    DOUBT,
-    MAX_WEIGHT,
-    PIXELS_A_VOXEL,
-    SemanticMap,
-    depth_ratio,
-)
+from sab3r_ros.mapping.fading import BELIEVED, DOUBT, MAX_WEIGHT, PIXELS_A_VOXEL, Look, depth_ratio
+from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.tiles import voxel_keys
 from sab3r_ros.voxels import Voxels
 
@@ -213,9 +207,9 @@ def test_a_point_out_of_range_says_so():
 
 
 def wall_seen_from_origin(depth_m):
-    """Intrinsics of a 40 × 30 camera that looks along +x of the map, and its constant depth."""
+    """A 40 × 30 camera looks along +x of the map, at something at a constant depth."""
     T_KW = Sim3(1.0, np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]), np.zeros(3))
-    return T_KW, pinhole(30.0, 30, 40), np.full((30, 40), depth_m, np.float32)
+    return Look(T_KW, pinhole(30.0, 30, 40), np.full((30, 40), depth_m, np.float32), margin=0.2)
 
 
 def test_what_is_looked_through_fades_and_what_is_seen_or_hidden_stays():
@@ -225,7 +219,7 @@ def test_what_is_looked_through_fades_and_what_is_seen_or_hidden_stays():
     )
     wall, behind, outside, back = 1, 2, 3, 4
     world.integrate(there, np.zeros((5, 3)), np.ones((5, 2)), np.full(5, 8.0), 0)
-    gone = [world.fade(*wall_seen_from_origin(3.0), margin=0.2) for _ in range(5)]
+    gone = [world.fade(wall_seen_from_origin(3.0)) for _ in range(5)]
     assert gone == [0, 0, 0, 1, 0]  # 8 → 4 → 2 → 1 → gone
     held = snapshot_columns(world)
     assert len(world) == len(held) == 4
@@ -248,7 +242,7 @@ def test_noise_beside_a_surface_goes_and_the_surface_stays():
     one = (np.zeros((1, 3)), np.ones((1, 2)), np.full(1, 3.0))
     world.integrate(noise, *one, 0)
     for _ in range(30):
-        world.fade(*wall_seen_from_origin(1.05), margin=0.2)
+        world.fade(wall_seen_from_origin(1.05))
         world.integrate(wall, *one, 0)
     held = snapshot_columns(world)
     assert len(held) == 1 and np.allclose(held.points, wall, atol=0.01)
@@ -261,26 +255,25 @@ def test_what_is_believed_is_not_doubted():
         np.array([[1.15, 0.05, 0.05]]), np.zeros((1, 3)), np.ones((1, 2)), np.full(1, BELIEVED), 0
     )
     for _ in range(50):
-        world.fade(*wall_seen_from_origin(1.05), margin=0.2)
+        world.fade(wall_seen_from_origin(1.05))
     assert snapshot_columns(world).confidence.tolist() == [BELIEVED]
 
 
 def test_unknown_depth_fades_nothing():
     world = SemanticMap(0.1, 2)
     world.integrate(line(20) + [0.5, 0, 0], np.zeros((20, 3)), np.ones((20, 2)), np.full(20, 1.0), 0)
-    assert world.fade(*wall_seen_from_origin(0.0), margin=0.2) == 0 and len(world) == 20
+    assert world.fade(wall_seen_from_origin(0.0)) == 0 and len(world) == 20
 
 
 def test_tiles_in_view_hold_every_voxel_that_projects_into_the_image():
     rng = np.random.default_rng(0)
-    world = SemanticMap(0.05, 1)
     points = rng.uniform(-4, 4, (20_000, 3))
-    world.integrate(points, np.zeros((20_000, 3)), np.ones((20_000, 1)), np.ones(20_000), 0)
     for seed in range(5):
         T_KW = Sim3.exp(np.random.default_rng(seed).normal(size=7) * 0.5)
         K, depth = pinhole(30.0, 30, 40), np.full((30, 40), 4.0, np.float32)
-        tiles = world._tiles_in_view(T_KW, K, depth)
-        through = depth_ratio(T_KW.apply(points), K, depth) < 1
+        numbers = np.unique(voxel_keys(points, 0.05) >> 16)
+        tiles = Look(T_KW, K, depth, 0.2).tiles_in_view(numbers, 0.05)
+        through = depth_ratio(T_KW.apply(points), K, depth)[1] < 1
         assert through.any()
         assert set(np.unique(voxel_keys(points[through], 0.05) >> 16)) <= set(tiles.tolist())
-        assert len(tiles) < len(world.blocks())
+        assert len(tiles) < len(numbers)

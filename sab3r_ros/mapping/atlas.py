@@ -10,8 +10,9 @@ import numpy as np
 from sab3r_ros.config import LoopConfig, MapperConfig
 from sab3r_ros.errors import MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.fusion import fuse
+from sab3r_ros.mapping.fusion import look, surface_pixels, surface_points
 from sab3r_ros.mapping.keyframes import Keyframe
+from sab3r_ros.mapping.meeting import Seen
 from sab3r_ros.mapping.places import PlaceMemory
 from sab3r_ros.mapping.pose_graph import Between, PoseGraph
 from sab3r_ros.mapping.semantic_map import SemanticMap
@@ -50,6 +51,7 @@ class Atlas:
         self._sits: dict[int, Sim3] = {}
         # How voxels that have not moved yet will move; the first come first.
         self._waiting: dict[int, Sim3] = {}
+        self._unfused: list[tuple[Keyframe, View]] = []
         self._fresh: list[int] = []  # keyframes that may come to be carried by others
         self._snapshot: MapSnapshot | None = None
 
@@ -67,17 +69,28 @@ class Atlas:
         aside = [max(ends) + PIECE_GAP_M, 0, 0] if ends else [0, 0, 0]
         return Sim3(1.0, np.eye(3) if known else T_WC0.R, np.array(aside))
 
-    def add(self, keyframe: Keyframe, view: View, T_WK: Sim3, edges: Iterable[Between], piece: int) -> int:
-        """Fuse a keyframe at its pose. Returns the number of new voxels."""
+    def add(self, keyframe: Keyframe, view: View, T_WK: Sim3, edges: Iterable[Between], piece: int) -> None:
+        """A keyframe stands at its pose; `fuse` then puts what it sees into the map."""
         with self.lock:
-            fresh = fuse(self.world, view, keyframe, T_WK, self.config)
             self.graph.add(keyframe.id, T_WK, piece)
             for edge in edges:
                 self.graph.connect(edge)
             self.stamps[keyframe.id], self.depths[keyframe.id] = keyframe.stamp, median_depth(view)
             self._sits[keyframe.id] = keyframe.T_WK = T_WK
             self._fresh.append(keyframe.id)
-            self._move_some()
+            self._unfused.append((keyframe, view))
+            self.version += 1
+
+    def fuse(self) -> int:
+        """What the keyframes that were added see becomes voxels, and some that wait move. Returns how many are new."""
+        with self.lock:
+            added, self._unfused = self._unfused, []
+            seen = [Seen.nothing(self.world.feature_dim)]
+            for keyframe, view in added:
+                surface, T_WK = surface_pixels(view, self.config), self._sits[keyframe.id]
+                self.world.fade(look(view, surface, keyframe, T_WK, self.config))
+                seen.append(surface_points(view, surface, keyframe, T_WK, self.world.feature_dim))
+            fresh = self.world.update(Seen.joined(seen), self._next_moves(MOVED_AT_ONCE * len(added)))
             self.version += 1
         return fresh
 
@@ -108,9 +121,9 @@ class Atlas:
             before = self._waiting.get(anchor)
             self._waiting[anchor] = correction if before is None else correction @ before
 
-    def _move_some(self) -> bool:
-        """Move the voxels of the keyframes that have waited, MOVED_AT_ONCE or those of one. Returns whether any moved."""
-        chosen, room = {}, MOVED_AT_ONCE
+    def _next_moves(self, room: int) -> dict[int, Sim3]:
+        """How voxels that have waited move: those that are first, so many, or those of one keyframe."""
+        chosen = {}
         for anchor, correction in self._waiting.items():
             room -= self.world.anchored(anchor)
             if chosen and room < 0:
@@ -118,7 +131,7 @@ class Atlas:
             chosen[anchor] = correction
         for anchor in chosen:
             del self._waiting[anchor]
-        return bool(self.world.move(chosen))
+        return chosen
 
     def thin(self, busy: set[int]) -> None:
         """Keyframes that are no places of their own come to be carried by those that are, but for those in `busy`.
@@ -150,7 +163,7 @@ class Atlas:
         """Nothing comes for a while: all voxels move to where they belong. Others may look at the map in between."""
         while self._waiting:
             with self.lock:
-                self.version += self._move_some()
+                self.version += self.world.move(self._next_moves(MOVED_AT_ONCE)) > 0
 
     def rescale(self, factor: float) -> None:
         """Multiply all lengths of the map, which are metres from then on."""

@@ -8,11 +8,13 @@ import numpy as np
 from sab3r_ros.config import MapperConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, pinhole
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.fading import Look
 from sab3r_ros.mapping.keyframes import Keyframe
-from sab3r_ros.mapping.semantic_map import SemanticMap
+from sab3r_ros.mapping.meeting import Seen
 from sab3r_ros.types import View
 
 FOCAL_STRIDE = 4  # pixels from which the focal length is told
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))  # a pixel and its four neighbours
 PIXEL_STRIDE = 2  # every second pixel in rows and columns is mapped: denser than any voxel grid in use
 
 
@@ -22,40 +24,38 @@ def surface_pixels(view: View, config: MapperConfig) -> np.ndarray:
     What counts as confident is `min_confidence`, or the view's own median where all of a view is unsure: an unfamiliar
     place gives a rough map, not none.
     """
-    z = view.points[..., 2]
-    good = np.isfinite(view.points).all(-1) & (z > 1e-3)
-    log_z = np.log(np.where(good, z, 1.0))
-    step = np.zeros_like(z)
-    for axis in (0, 1):
-        change = np.abs(np.diff(log_z, axis=axis))
-        before = [(0, 0), (0, 0)]
-        before[axis] = (1, 0)
-        after = [(0, 0), (0, 0)]
-        after[axis] = (0, 1)
-        step = np.maximum(step, np.maximum(np.pad(change, before), np.pad(change, after)))
-    near = np.linalg.norm(view.points, axis=-1) < config.max_range_m
-    least = min(config.min_confidence, float(np.median(view.confidence)))
-    return good & near & (step < config.max_depth_step) & (view.confidence >= least)
+    x, y, z = (np.ascontiguousarray(view.points[..., axis], np.float32) for axis in range(3))
+    square = x * x + y * y + z * z
+    known = (z > 1e-3) & np.isfinite(square)
+    filled = np.where(known, z, np.float32(1))
+    farthest, nearest = cv2.dilate(filled, CROSS), cv2.erode(filled, CROSS)
+    step = np.float32(np.exp(config.max_depth_step))
+    smooth = (farthest < filled * step) & (filled < nearest * step)
+    least = config.min_confidence
+    if np.count_nonzero(view.confidence >= least) < view.confidence.size / 2:
+        least = float(np.median(view.confidence))
+    return known & (square < config.max_range_m**2) & smooth & (view.confidence >= least)
 
 
-def fuse(world: SemanticMap, view: View, keyframe: Keyframe, T_WK: Sim3, config: MapperConfig) -> int:
-    """Integrate a keyframe's surface pixels, its image being of the pointmap's size; what it looks through fades.
+def look(view: View, surface: np.ndarray, keyframe: Keyframe, T_WK: Sim3, config: MapperConfig) -> Look:
+    """What a keyframe sees of free space, its image being of the pointmap's size."""
+    return Look(T_WK.inverse(), intrinsics(view, keyframe.K), free_depth(view, surface), config.free_margin)
 
-    Returns the number of new voxels.
-    """
-    surface = surface_pixels(view, config)
-    world.fade(T_WK.inverse(), intrinsics(view, keyframe.K), free_depth(view, surface), config.free_margin)
-    mask = np.zeros(view.confidence.shape, bool)
-    mask[::PIXEL_STRIDE, ::PIXEL_STRIDE] = True
-    v, u = np.nonzero(mask & surface)
+
+def surface_points(view: View, surface: np.ndarray, keyframe: Keyframe, T_WK: Sim3, feature_dim: int) -> Seen:
+    """What a keyframe sees of surfaces, for the map."""
+    v, u = np.nonzero(surface[::PIXEL_STRIDE, ::PIXEL_STRIDE])
+    v, u = v * PIXEL_STRIDE, u * PIXEL_STRIDE
     H, W = view.confidence.shape
     if view.features is None:
-        features = np.zeros((len(v), world.feature_dim), np.float16)
+        features = np.zeros((len(v), feature_dim), np.float16)
     else:
         h, w, _ = view.features.shape
-        features = view.features[v * h // H, u * w // W]
-    points, colors = T_WK.apply(view.points[v, u]), keyframe.image[v, u]
-    return world.integrate(points, colors, features, view.confidence[v, u], anchor=keyframe.id)
+        features = view.features.reshape(h * w, -1).take(v * h // H * w + u * w // W, 0)
+    at = v * W + u
+    points, colors = (a.reshape(-1, 3).take(at, 0) for a in (view.points, keyframe.image))
+    anchors = np.full(len(at), keyframe.id, np.int32)
+    return Seen(T_WK.apply(points), colors, features, view.confidence.take(at), anchors)
 
 
 def free_depth(view: View, surface: np.ndarray) -> np.ndarray:

@@ -127,7 +127,9 @@ class IncrementalMapper:
             return self._reject(fresh)
         T_WV, misfit, piece = placing
         placed = [k for k in fresh if k.id in poses]
-        new_voxels = sum(self._fuse(k, T_WV @ poses[k.id], poses, piece) for k in placed)
+        for keyframe in placed:
+            self._add(keyframe, T_WV @ poses[keyframe.id], poses, piece)
+        new_voxels = self.atlas.fuse()
         loop = self._close_loop(placed[-1])
         self._use_height(placed[-1])
         self._update_tracking(placed[-1])
@@ -152,7 +154,7 @@ class IncrementalMapper:
         fits = placing is not None and placing[1] < LARGEST_MISFIT
         return (*placing, self.atlas.graph.piece[shared[-1].id]) if fits else None
 
-    def _fuse(self, keyframe: Keyframe, T_WK: Sim3, poses: dict[int, Sim3], piece: int) -> int:
+    def _add(self, keyframe: Keyframe, T_WK: Sim3, poses: dict[int, Sim3], piece: int) -> None:
         """Into the map, tied to the keyframes of the window before it."""
         before = [
             k for k in self.window.keyframes if k.id < keyframe.id and k.T_WK is not None and k.id in poses
@@ -165,7 +167,7 @@ class IncrementalMapper:
                 edges.append(self.recogniser.edge(other.id, keyframe.id, settled))
         if before:
             self.window.agree(keyframe, before[-1], poses[keyframe.id].inverse() @ poses[before[-1].id])
-        return self.atlas.add(keyframe, self.window.view(keyframe), T_WK, edges, piece)
+        self.atlas.add(keyframe, self.window.view(keyframe), T_WK, edges, piece)
 
     def _known(self, poses: dict[int, Sim3]) -> dict[int, Sim3]:
         """The poses that came with the frames, where all of a window have them; the window's own otherwise."""
@@ -246,11 +248,13 @@ class IncrementalMapper:
         if went is None:  # here after a cut: nothing to bring along
             self.window.keyframes = [keyframe]
             self.atlas.add(keyframe, view, claim.T_WK, [], self.atlas.graph.piece[place])
+            self.atlas.fuse()
             self.atlas.graph.connect(self.recogniser.edge(place, keyframe.id, pair))
         else:
             T_WK = placed[-1].T_WK @ went.T_ij
             edge = self.recogniser.edge(placed[-1].id, keyframe.id, went)
             self.atlas.add(keyframe, view, T_WK, [edge], own)
+            self.atlas.fuse()
             self._move(self.recogniser.edge(place, keyframe.id, pair, loop=True))
         self._update_tracking(keyframe)
         log.info("relocalised: %d matches with keyframe %d agree", pair.count, place)
