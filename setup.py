@@ -39,7 +39,6 @@ setup(
         "opencv-python-headless>=4.8",
         "open3d>=0.18",
         "scipy>=1.10",
-        "simsimd>=6.2",
         'gtsam>=4.3; python_version >= "3.11"',
         'gtsam>=4.3a1; python_version < "3.11"',  # its 4.2 lacks the Sim(3) factors
         "transforms3d>=0.4.2",

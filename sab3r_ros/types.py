@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -204,7 +204,8 @@ class LocatedObject:
     label: the query. score: 0..1. centroid: (3,) metres, map frame. id: ≥ 1, the same for the same thing in later
     answers; 0 = not given.
     box: centre (3,), R_WB (3, 3) axes as columns, size (3,) metres: an oriented box, upright (its third axis is +z).
-    indices: (M,) rows of the snapshot's arrays that belong to it.
+    indices: (M,) rows of the snapshot's arrays that belong to it. sample: (S, 3) float32 metres, points of it, spread over
+    it, as far as who made it knows them.
     """
 
     label: str
@@ -215,6 +216,7 @@ class LocatedObject:
     box_size: np.ndarray
     indices: np.ndarray
     id: int = 0
+    sample: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,14 @@
 #include <cmath>
 #include <cstdint>
 #include <numeric>
+#include <utility>
 #include <vector>
+
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define WIDE __attribute__((target_clones("arch=haswell", "default")))  // the widest registers that the machine has
+#else
+#define WIDE
+#endif
 
 namespace {
 
@@ -39,19 +46,165 @@ void each_pair(const int64_t* numbers, int64_t n, Found found) {
   }
 }
 
+inline __attribute__((always_inline)) int32_t whole_dot(const int8_t* code, const int16_t* direction, int64_t dim) {
+  int32_t sum = 0;
+  for (int64_t k = 0; k < dim; ++k) {
+    const int16_t c = code[k];
+    sum += c * direction[k];
+  }
+  return sum;
+}
+
+constexpr int kLanes = 8;
+
+inline __attribute__((always_inline)) float dot(const float* code, const float* direction, int64_t dim) {
+  float lanes[kLanes] = {}, sum = 0;  // a compiler may not sum floats in another order by itself
+  for (int64_t k = 0; k < dim; k += kLanes)
+    for (int j = 0; j < kLanes; ++j) lanes[j] += code[k + j] * direction[k + j];
+  for (int j = 0; j < kLanes; ++j) sum += lanes[j];
+  return sum;
+}
+
+int64_t coordinate(int64_t number, int axis) {  // in cells
+  return ((number >> (21 * (2 - axis))) & ((1 << 21) - 1)) - (1 << 20);
+}
+
+// The numbers, rising, of the cells 2 ** halvings as long that hold cells (n), and which of them holds each.
+std::vector<int64_t> held_by(const int64_t* numbers, int64_t n, int64_t halvings, int32_t* holder) {
+  uint64_t mask = 1;
+  while (mask < uint64_t(2 * n)) mask *= 2;
+  std::vector<int32_t> table(mask--, -1);
+  std::vector<std::pair<int64_t, int32_t>> found;
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t number = 0;
+    for (int axis = 0; axis < 3; ++axis) {
+      number = (number << 21) + (coordinate(numbers[i], axis) >> halvings) + (1 << 20);
+    }
+    if (i && found[holder[i - 1]].first == number) {
+      holder[i] = holder[i - 1];
+      continue;
+    }
+    uint64_t place = (uint64_t(number) * 0x9E3779B97F4A7C15u >> 20) & mask;  // Fibonacci hashing
+    while (table[place] >= 0 && found[table[place]].first != number) place = (place + 1) & mask;
+    if (table[place] < 0) {
+      table[place] = int32_t(found.size());
+      found.emplace_back(number, table[place]);
+    }
+    holder[i] = table[place];
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<int64_t> out(found.size());
+  std::vector<int32_t> rank(found.size());
+  for (size_t k = 0; k < found.size(); ++k) out[k] = found[k].first, rank[found[k].second] = int32_t(k);
+  for (int64_t i = 0; i < n; ++i) holder[i] = rank[holder[i]];
+  return out;
+}
+
 }  // namespace
 
 extern "C" {
 
-// Connected pieces of cells, corners included: numbers (n) rising → piece (n), from 0 in the order of their first cells.
-int64_t pieces(const int64_t* numbers, int64_t n, int32_t* piece) {
-  Forest forest(n);
-  each_pair(numbers, n, [&](int32_t i, int32_t j) { forest.join(i, j); });
-  int32_t count = 0;
+// The cells (n) whose share of the softmax reaches `least`, their shares, and of all cells the rank: the query's logit less
+// the logarithm of the pool's sum, −inf for the dead. codes (n, dim); directions (1 + rivals + removed, padded: dim and
+// zeros to a multiple of 8): of the query, of phrases beside the pool and of the pool's nouns that do not compete. taken
+// (256): which nouns those are. whole (dim) times step: the query's direction, rounded; cells that are under `bound` by it
+// are no candidates unless their likeliest noun is taken. Returns how many.
+WIDE int64_t likely(const int8_t* codes, int64_t n, int64_t dim, const float* gain, const float* competition,
+                    const uint8_t* top, const uint8_t* alive, const float* directions, int64_t padded,
+                    const int16_t* whole, float step, int64_t rivals, int64_t removed, const uint8_t* taken,
+                    float bound, float least, float least_rest, float* ranks, int32_t* cells, float* shares) {
+  std::vector<float> feature(padded, 0.f);
+  int64_t count = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const int32_t root = forest.root(i);  // the piece's first cell
-    piece[i] = root == i ? count++ : piece[root];
+    if (!alive[i]) {
+      ranks[i] = -INFINITY;
+      continue;
+    }
+    const int8_t* code = codes + i * dim;
+    ranks[i] = whole_dot(code, whole, dim) * (step * gain[i]) - competition[i];
+    if (ranks[i] < bound && !taken[top[i]]) continue;
+    for (int64_t k = 0; k < dim; ++k) feature[k] = gain[i] * code[k];
+    float gone = 0, beside = 0;
+    for (int64_t p = 1; p <= rivals + removed; ++p) {
+      const float part = std::exp(dot(feature.data(), directions + p * padded, padded) - competition[i]);
+      (p <= rivals ? beside : gone) += part;
+    }
+    const float own = std::exp(dot(feature.data(), directions, padded) - competition[i]);
+    const float rest = std::max(1 - gone, least_rest) + beside;
+    if (own < least * (own + rest)) continue;
+    cells[count] = int32_t(i), shares[count++] = own / (own + rest);
   }
+  return count;
+}
+
+// Cells (n) by the larger ones, 2 ** halvings as long, that hold them. Fills these cells' numbers, rising; which cells each
+// holds, order (n) from start (their count and one) on; and of each the sums of voxels and of voxels times logits, and the
+// voxels' mean colour. Returns how many.
+int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64_t* voxels, const float* logits,
+                const uint8_t* colors, int64_t* large, int32_t* order, int64_t* start, double* count, double* logit,
+                float* rgb) {
+  std::vector<int32_t> group(n);
+  const std::vector<int64_t> found = held_by(numbers, n, halvings, group.data());
+  const int64_t m = found.size();
+  std::copy(found.begin(), found.end(), large);
+  std::fill(count, count + m, 0.), std::fill(logit, logit + m, 0.), std::fill(rgb, rgb + 3 * m, 0.f);
+  std::fill(start, start + m + 1, 0);
+  for (int64_t i = 0; i < n; ++i) {
+    const int32_t k = group[i];
+    const double v = double(voxels[i]);
+    ++start[k + 1], count[k] += v, logit[k] += v * logits[i];
+    for (int c = 0; c < 3; ++c) rgb[3 * k + c] += float(v) * colors[3 * i + c];
+  }
+  std::partial_sum(start, start + m + 1, start);
+  std::vector<int64_t> end(start, start + m);
+  for (int64_t i = 0; i < n; ++i) order[end[group[i]]++] = int32_t(i);
+  for (int64_t k = 0; k < m; ++k)
+    for (int c = 0; c < 3; ++c) rgb[3 * k + c] /= float(count[k]);
+  return m;
+}
+
+// Rows of a map, rising, of the voxels in some cells, and which of these (n, rising) each lies in. Cell c holds
+// rows[first[c]] to rows[first[c + 1]] of its block, which starts at starts[block[c]]; a block's cells follow each other, and
+// a row is in one cell only. Returns how many.
+int64_t rows_of(const int64_t* cells, int64_t n, const int64_t* first, const int32_t* block, const int64_t* starts,
+                const int32_t* rows, int64_t* out, int32_t* cell) {
+  std::vector<std::pair<int64_t, int64_t>> runs;  // where a block starts, and the first of its cells
+  for (int64_t k = 0; k < n; ++k)
+    if (!k || block[cells[k]] != block[cells[k - 1]]) runs.emplace_back(starts[block[cells[k]]], k);
+  std::sort(runs.begin(), runs.end());
+  std::vector<int32_t> here;  // of a block's rows from `low` on: one more than the place of the cell that holds it
+  int64_t count = 0;
+  for (const auto& [start, a] : runs) {
+    int32_t low = INT32_MAX, high = -1;
+    int64_t b = a;
+    for (; b < n && block[cells[b]] == block[cells[a]]; ++b)
+      for (int64_t k = first[cells[b]]; k < first[cells[b] + 1]; ++k)
+        low = std::min(low, rows[k]), high = std::max(high, rows[k]);
+    here.assign(std::max(0, high - low + 1), 0);
+    for (int64_t k = a; k < b; ++k)
+      for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r) here[rows[r] - low] = int32_t(k) + 1;
+    for (size_t r = 0; r < here.size(); ++r)
+      if (here[r]) out[count] = start + low + int64_t(r), cell[count++] = here[r] - 1;
+  }
+  return count;
+}
+
+// Connected pieces of points (n, 3), joined where their cells of cell_m touch, corners included: piece (n). Returns how many.
+int64_t pieces_of(const double* points, int64_t n, double cell_m, int32_t* piece) {
+  std::vector<int64_t> numbers(n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < 3; ++c)
+      numbers[i] = (numbers[i] << 21) + int64_t(std::floor(points[3 * i + c] / cell_m)) + (1 << 20);
+  const std::vector<int64_t> cells = held_by(numbers.data(), n, 0, piece);
+  Forest forest(cells.size());
+  each_pair(cells.data(), cells.size(), [&](int32_t i, int32_t j) { forest.join(i, j); });
+  std::vector<int32_t> number(cells.size());
+  int32_t count = 0;
+  for (size_t k = 0; k < cells.size(); ++k) {
+    const int32_t root = forest.root(int32_t(k));  // the piece's first cell
+    number[k] = root == int32_t(k) ? count++ : number[root];
+  }
+  for (int64_t i = 0; i < n; ++i) piece[i] = number[piece[i]];
   return count;
 }
 
@@ -89,19 +242,20 @@ void smoothed(const int64_t* numbers, int64_t n, const float* lab, float width, 
   }
 }
 
-// Connected parts of each level of cells (n), the highest level first. order (n): the surest first, value of each. block
-// (n): which of the joined blocks, numbers (blocks) rising, a cell lies in: blocks that touch and reach a level both are
-// one part. A part is told if it holds `least` voxels, count (n), and least_cells cells, and is not as at the level above.
+// Connected parts of each level of cells (n), the highest level first. order (n): the surest first, value of each. Cells in
+// blocks, 2 ** halvings as long, that touch and reach a level both are one part. A part is told if it holds `least` voxels, count (n), and least_cells cells, and is not as at the level above.
 // Fills traits (4 a part: strength, mean, cells, share of its box's largest side), size (a part), cells (all parts', the
 // surest first). Returns how many parts.
-int64_t parts(int64_t n, const int32_t* order, const float* value, const double* count, const double* logits,
-              const int32_t* place, const int32_t* block, const int64_t* blocks, int64_t block_count,
-              const double* levels, int64_t level_count, double top_share, double least, int64_t least_cells,
-              double* traits, int64_t* size, int32_t* cells) {
+int64_t parts_of(const int64_t* numbers, int64_t n, const int32_t* order, const float* value, const double* count,
+                 const double* logits, int64_t halvings, const double* levels, int64_t level_count, double top_share,
+              double least, int64_t least_cells, double* traits, int64_t* size, int32_t* cells) {
+  std::vector<int32_t> block(n);
+  const std::vector<int64_t> blocks = held_by(numbers, n, halvings, block.data());
+  const int64_t block_count = blocks.size();
   std::vector<float> top(block_count, -INFINITY);
   for (int64_t i = 0; i < n; ++i) top[block[i]] = std::max(top[block[i]], value[i]);
   std::vector<std::vector<std::pair<int32_t, int32_t>>> joins(level_count);
-  each_pair(blocks, block_count, [&](int32_t i, int32_t j) {
+  each_pair(blocks.data(), block_count, [&](int32_t i, int32_t j) {
     const float lower = std::min(top[i], top[j]);
     const auto level = std::lower_bound(levels, levels + level_count, lower, std::greater<double>());
     if (level < levels + level_count) joins[level - levels].emplace_back(i, j);
@@ -144,14 +298,15 @@ int64_t parts(int64_t n, const int32_t* order, const float* value, const double*
       const int32_t* part = cells + first[p];
       const int64_t m = of[p], best = std::ceil(top_share * m);
       double weight = 0, strong = 0, strong_weight = 0, sum = 0;
-      int32_t low[3], high[3];
-      for (int c = 0; c < 3; ++c) low[c] = high[c] = place[c * n + part[0]];
+      int64_t low[3], high[3];
+      for (int c = 0; c < 3; ++c) low[c] = high[c] = coordinate(numbers[part[0]], c);
       for (int64_t k = 0; k < m; ++k) {
         const int32_t cell = part[k];
         weight += count[cell], sum += logits[cell];
         if (k < best) strong_weight += count[cell], strong += count[cell] * value[cell];
         for (int c = 0; c < 3; ++c) {
-          low[c] = std::min(low[c], place[c * n + cell]), high[c] = std::max(high[c], place[c * n + cell]);
+          const int64_t x = coordinate(numbers[cell], c);
+          low[c] = std::min(low[c], x), high[c] = std::max(high[c], x);
         }
       }
       double extent[3];

@@ -16,8 +16,9 @@ from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.querying import prepared
+from sab3r_ros.querying.compiled import connected_pieces
 from sab3r_ros.querying.locate import Locator
-from sab3r_ros.querying.objects import connected_pieces, point_on, upright_box, without_crumbs
+from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.score import Scorer
 from sab3r_ros.types import MapSnapshot, Trajectory
@@ -62,9 +63,11 @@ def test_probability_is_the_softmax_over_cosines_of_language_vectors():
     expected = np.exp(cosine[:, 0] / 0.1) / np.exp(cosine / 0.1).sum(1)
     np.testing.assert_allclose(scorer.share(features, phrases), expected, rtol=1e-4)
     ready = scorer.prepare(featured(features))
-    cells = np.array([3, 39, 0])
+    cells = np.array([0, 3, 39])
     rows, cell = ready.rows_of(cells)
-    exact = scorer.share_of_cells(ready, cells, phrases)[cell]
+    every, share, _ = scorer.likely(ready, phrases, 1e-9)
+    assert every.tolist() == list(range(40))
+    exact = share[cells][cell]
     np.testing.assert_allclose(
         exact, scorer.share(ready.snapshot.features_of(rows), phrases), rtol=0.02, atol=1e-4
     )

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from small_maps import box_points
 
 from sab3r_ros.querying import regions
-from sab3r_ros.querying.cells import cell_numbers, coarser, coordinates
-from sab3r_ros.querying.compiled import parts, smoothed
-from sab3r_ros.querying.objects import connected_pieces
+from sab3r_ros.querying.cells import cell_numbers, coordinates
+from sab3r_ros.querying.compiled import connected_pieces, grouped, parts, smoothed
 from sab3r_ros.querying.regions import Evidence, best_disjoint
 
 CELL = 0.05
@@ -103,9 +102,6 @@ def test_cells_are_where_their_points_are(seed, count):
     points = np.random.default_rng(seed).uniform(-0.2, 0.2, (count, 3))
     place = coordinates(np.unique(cell_numbers(points, CELL))).T
     assert set(map(tuple, place.tolist())) == set(map(tuple, np.floor(points / CELL).astype(int).tolist()))
-    np.testing.assert_array_equal(
-        coordinates(coarser(cell_numbers(points, CELL), 2)), np.floor(points / (4 * CELL)).T
-    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -122,25 +118,26 @@ def test_smoothing_agrees_with_a_brute_force_twin(seed, count, rounds):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31), st.integers(2, 120))
-def test_parts_agree_with_a_twin_that_looks_at_each_level_anew(seed, count):
+@given(st.integers(0, 2**31), st.integers(2, 120), st.integers(0, 1))
+def test_parts_agree_with_a_twin_that_looks_at_each_level_anew(seed, count, halvings):
     rng = np.random.default_rng(seed)
     numbers, _ = random_cells(rng, count)
     values = rng.normal(size=len(numbers)).round(1).astype(np.float32)
     voxels, logits = rng.integers(1, 5, len(numbers)), rng.normal(size=len(numbers))
-    levels, place, every = [1.0, 0.3, 0.0, -0.5, values.min()], coordinates(numbers), np.arange(len(numbers))
+    levels, place = [1.0, 0.3, 0.0, -0.5, values.min()], coordinates(numbers)
     expected, above = [], set()
     for level in levels:
         here = set()
         inside = np.flatnonzero(values >= level)
-        points = (place[:, inside].T + 0.5) * CELL
+        points = (place[:, inside].T // 2**halvings + 0.5) * CELL
         for piece in range(connected_pieces(points, CELL).max() + 1 if len(inside) else 0):
             cells = inside[connected_pieces(points, CELL) == piece]
             if len(cells) >= 2 and voxels[cells].sum() >= 6:
                 here.add(frozenset(cells.tolist()))
         expected += sorted(here - above, key=sorted)
         above = here
-    traits, found = parts(values, voxels, logits, place, every, numbers, levels, 0.4, 6, 2)
+    order = np.argsort(-values, kind="stable")
+    traits, found = parts(numbers, order, values, voxels.astype(float), logits, halvings, levels, 0.4, 6, 2)
     assert sorted(map(sorted, expected)) == sorted(sorted(cells.tolist()) for cells in found)
     for (strength, mean, size, fill), cells in zip(traits, found, strict=True):
         assert (np.diff(values[cells]) <= 0).all() and size == len(cells)
@@ -151,8 +148,20 @@ def test_parts_agree_with_a_twin_that_looks_at_each_level_anew(seed, count):
         assert fill == pytest.approx(min(1, len(cells) / (extent[1] * extent[2])))
 
 
-def test_nothing_has_no_parts():
-    none = np.zeros(0, np.float32)
-    assert (
-        len(parts(none, none, none, np.zeros((3, 0)), none, np.zeros(0, np.int64), [0.0], 0.5, 1, 3)[1]) == 0
-    )
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 200), st.integers(0, 3))
+def test_cells_are_grouped_by_the_larger_ones_that_hold_them(seed, count, halvings):
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-1, 1, (count, 3))
+    voxels, logits = rng.integers(1, 9, count), rng.normal(size=count).astype(np.float32)
+    colors = rng.integers(0, 256, (count, 3)).astype(np.uint8)
+    found = grouped(cell_numbers(points, CELL), halvings, voxels, logits, colors)
+    expected, holder = np.unique(cell_numbers(points, CELL * 2**halvings), return_inverse=True)
+    np.testing.assert_array_equal(found[0], expected)
+    for k, (number, order, start, size, logit, rgb) in enumerate(
+        (found[0][k], found[1], found[2], found[3][k], found[4][k], found[5][k]) for k in range(len(expected))
+    ):
+        mine = np.flatnonzero(holder == k)
+        assert number == expected[k] and order[start[k] : start[k + 1]].tolist() == mine.tolist()
+        assert size == voxels[mine].sum() and logit == pytest.approx(voxels[mine] @ logits[mine], abs=1e-4)
+        np.testing.assert_allclose(rgb, np.average(colors[mine], axis=0, weights=voxels[mine]), rtol=1e-5)

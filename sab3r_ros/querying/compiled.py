@@ -8,16 +8,27 @@ from importlib.util import find_spec
 
 import numpy as np
 
-NUMBERS, ROWS, REALS, FLOATS = (
+NUMBERS, ROWS, REALS, FLOATS, CODES, STEPS, BYTES, FLAGS = (
     np.ctypeslib.ndpointer(kind, flags="C_CONTIGUOUS")
-    for kind in (np.int64, np.int32, np.float64, np.float32)
+    for kind in (np.int64, np.int32, np.float64, np.float32, np.int8, np.int16, np.uint8, np.bool_)
 )
+WHOLE = 16_383  # steps of a direction on either side of zero
+LANES = 8  # of floats, that are multiplied at a time
 COUNT, REAL, FLOAT = ctypes.c_int64, ctypes.c_double, ctypes.c_float
 ARGUMENTS = {
-    "pieces": (NUMBERS, COUNT, ROWS),
+    "likely": (
+        *(CODES, COUNT, COUNT, FLOATS, FLOATS, BYTES, FLAGS, FLOATS, COUNT),
+        *(STEPS, FLOAT, COUNT, COUNT, FLAGS),
+        *(FLOAT, FLOAT, FLOAT, FLOATS, ROWS, FLOATS),
+    ),
+    "grouped": (
+        *(NUMBERS, COUNT, COUNT, NUMBERS, FLOATS, BYTES, NUMBERS, ROWS, NUMBERS, REALS, REALS, FLOATS),
+    ),
+    "rows_of": (NUMBERS, COUNT, NUMBERS, ROWS, NUMBERS, ROWS, NUMBERS, ROWS),
+    "pieces_of": (REALS, COUNT, REAL, ROWS),
     "smoothed": (NUMBERS, COUNT, FLOATS, FLOAT, COUNT, FLOATS),
-    "parts": (
-        *(COUNT, ROWS, FLOATS, REALS, REALS, ROWS, ROWS, NUMBERS, COUNT),
+    "parts_of": (
+        *(NUMBERS, COUNT, ROWS, FLOATS, REALS, REALS, COUNT),
         *(REALS, COUNT, REAL, REAL, COUNT, REALS, NUMBERS, ROWS),
     ),
 }
@@ -36,10 +47,79 @@ def library() -> ctypes.CDLL:
     return compiled
 
 
-def pieces(numbers: np.ndarray) -> np.ndarray:
-    """(C,) ascending numbers → (C,) int32 connected piece of each cell, from 0 in the order of their first cells."""
-    out = np.empty(len(numbers), np.int32)
-    library().pieces(numbers, len(numbers), out)
+def likely(
+    codes: np.ndarray,
+    gain: np.ndarray,
+    competition: np.ndarray,
+    top: np.ndarray,
+    alive: np.ndarray,
+    directions: np.ndarray,
+    rivals: int,
+    taken: np.ndarray,
+    bound: float,
+    least: float,
+    least_rest: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One pass over the cells of a `PreparedMap`: those whose share of the softmax is at least `least`, their shares, and
+    (C,) float32, of all cells, the query's logit less `competition`.
+
+    directions: (D, 1 + rivals + R) of the query, of phrases that compete beside the nouns, and of the R nouns, by numbers
+    `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell under `bound` is left out
+    unless its top noun is taken: by a query rounded to WHOLE steps; shares are exact.
+    """
+    n, dim = codes.shape
+    padded = np.zeros((directions.shape[1], -(-dim // LANES) * LANES), np.float32)
+    padded[:, :dim] = directions.T
+    step = max(float(np.abs(padded[0]).max(initial=0)), 1e-12) / min(WHOLE, (2**31 - 1) // (128 * dim))
+    whole = np.rint(directions[:, 0] / step).astype(np.int16)
+    out, shares, cells = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+    gone = np.zeros(256, bool)
+    gone[taken] = True
+    count = library().likely(
+        *(codes, n, dim, gain, competition, top, alive, padded, padded.shape[1], whole, step),
+        *(rivals, len(taken), gone, bound, least, least_rest, out, cells, shares),
+    )
+    return cells[:count].copy(), shares[:count].copy(), out
+
+
+def grouped(
+    numbers: np.ndarray, halvings: int, voxels: np.ndarray, logits: np.ndarray, colors: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Cells (N,) by the larger ones, 2 ** halvings as long, that hold them.
+
+    voxels: (N,) int64 in each. logits: (N,). colors: (N, 3) uint8. Returns these cells' numbers (C,) ascending;
+    the cells that they hold, those of the k-th being order[start[k] : start[k + 1]]; and of each the voxels, the sum of
+    voxels times logits, the mean colour (C, 3).
+    """
+    n = len(numbers)
+    large, order, start = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n + 1, np.int64)
+    count, logit, rgb = np.empty(n), np.empty(n), np.empty((n, 3), np.float32)
+    size = library().grouped(
+        *(numbers, n, halvings, voxels, np.asarray(logits, np.float32), colors),
+        *(large, order, start, count, logit, rgb),
+    )
+    return large[:size], order, start[: size + 1], count[:size], logit[:size], rgb[:size]
+
+
+def rows_of(
+    cells: np.ndarray, first: np.ndarray, block: np.ndarray, starts: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a map, ascending, of the voxels in some cells, and which of these (N,) each lies in.
+
+    cells: (N,) ascending. Cell c holds rows[first[c] : first[c + 1]] of the block that starts at starts[block[c]].
+    """
+    most = int((first[cells + 1] - first[cells]).sum())
+    out, cell = np.empty(most, np.int64), np.empty(most, np.int32)
+    count = library().rows_of(np.asarray(cells, np.int64), len(cells), first, block, starts, rows, out, cell)
+    return out[:count], cell[:count]
+
+
+def connected_pieces(points: np.ndarray, cell_m: float) -> np.ndarray:
+    """(N, 3) points → (N,) int32 connected piece of each, from 0. Points are joined where their cells of cell_m touch,
+    corners included.
+    """
+    out = np.empty(len(points), np.int32)
+    library().pieces_of(np.ascontiguousarray(points, float), len(points), cell_m, out)
     return out
 
 
@@ -55,12 +135,12 @@ def smoothed(
 
 
 def parts(
+    numbers: np.ndarray,
+    order: np.ndarray,
     values: np.ndarray,
     counts: np.ndarray,
     logits: np.ndarray,
-    place: np.ndarray,
-    block: np.ndarray,
-    blocks: np.ndarray,
+    halvings: int,
     levels: np.ndarray,
     top_share: float,
     least: int,
@@ -68,19 +148,19 @@ def parts(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Connected parts of each level of cells; one that is as at the level above is not told again.
 
-    values: (C,) float32 that reach levels (L,), the highest first. counts, logits: (C,) voxels of each, and the sum of
-    their logits. place: (3, C). block: (C,) which of the blocks, (B,) ascending numbers, each lies in: blocks that touch
-    and reach a level both are one part. Parts hold `least` voxels and least_cells cells or more.
+    numbers: (C,) ascending. order: (C,) the cells of the largest values first. values: (C,) float32 that reach levels
+    (L,), the highest first. counts, logits: (C,) float64 voxels of each, and the sum of their logits. Cells in blocks,
+    2 ** halvings as long, that touch and reach a level both are one part. Parts hold `least` voxels and least_cells cells
+    or more.
 
     Returns (R, 4) strength (mean value of its top_share), mean logit, cells, share of its box's largest side; and the
     cells of each part, those of the largest values first.
     """
     most = len(levels) * len(values)
     traits, size = np.empty((most // least_cells, 4)), np.empty(most // least_cells, np.int64)
-    cells, order = np.empty(most, np.int32), np.argsort(-values, kind="stable").astype(np.int32)
-    count = library().parts(
-        *(len(values), order, values, counts.astype(float), logits.astype(float)),
-        *(place.astype(np.int32), block.astype(np.int32), blocks, len(blocks)),
+    cells = np.empty(most, np.int32)
+    count = library().parts_of(
+        *(numbers, len(values), np.asarray(order, np.int32), values, counts, logits, halvings),
         *(np.asarray(levels, float), len(levels), top_share, least, least_cells, traits, size, cells),
     )
     ends = np.cumsum(size[:count])

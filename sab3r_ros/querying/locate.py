@@ -96,7 +96,7 @@ class Locator:
             return self._miss(snapshot, request.label, search, threshold)
         count = len(found) if chosen else things
         message = found_message(request, things, objects, found, count, most, narrower.notes)
-        kept = tuple(self.memory.identify(snapshot, found[:most]))
+        kept = tuple(self.memory.identify(found[:most]))
         return LocateAnswer(bool(kept), message, kept, max(o.score for o in objects))
 
     def locate_all(
@@ -183,7 +183,7 @@ class Locator:
             return self._miss(snapshot, label, search, threshold)
         found = self._objects(snapshot, label, search, min(count, most))
         message = found_message(Request(label, label), count, found, found, count, most, [])
-        return LocateAnswer(True, message, tuple(self.memory.identify(snapshot, found)), found[0].score)
+        return LocateAnswer(True, message, tuple(self.memory.identify(found)), found[0].score)
 
     def _limits(
         self, snapshot: MapSnapshot, min_score: float | None, max_objects: int | None
@@ -263,7 +263,7 @@ class Locator:
         parts = without_crumbs(whole, points, evidence.count, c.min_voxels, c.min_part, c.crumb_reach_m)
         kept = [(float(score_of[part].max()), part) for part in parts] or chosen[:1]
         kept.sort(key=lambda thing: -thing[0])
-        members = [(score, evidence.members(part)) for score, part in kept]
+        members = [(score, np.sort(evidence.members(part))) for score, part in kept]
         return Search(phrases, ranks, [(s, likely[m], share[m]) for s, m in members], prepared.rows_of)
 
     def _objects(self, snapshot: MapSnapshot, label: str, search: Search, count: int) -> list[LocatedObject]:
@@ -274,10 +274,8 @@ class Locator:
             some = spread(len(rows))
             points = snapshot.points_of(rows[some])
             weight = np.maximum(snapshot.confidence_of(rows[some]), 1e-6) * share[cell[some]]
-            box = upright_box(points)
-            out.append(
-                LocatedObject(label, score, point_on(points, weight), box.center, box.R, box.size, rows)
-            )
+            box, center = upright_box(points), point_on(points, weight)
+            out.append(LocatedObject(label, score, center, box.center, box.R, box.size, rows, sample=points))
         return out
 
     def _miss(self, snapshot: MapSnapshot, label: str, search: Search, threshold: float) -> LocateAnswer:
@@ -287,7 +285,8 @@ class Locator:
             near, place, score = nearest.indices, nearest.centroid, nearest.score
         else:
             count = min(self.config.min_voxels, len(search.ranks))
-            near, _ = search.rows(np.argpartition(search.ranks, len(search.ranks) - count)[-count:])
+            nearest = np.argpartition(search.ranks, len(search.ranks) - count)[-count:]
+            near, _ = search.rows(np.sort(nearest))
             share = self.scorer.share(snapshot.features_of(near), search.phrases)
             place, score = snapshot.points_of(near)[share.argmax()], float(share.mean())
         name = self.scorer.looks_like(snapshot.features_of(near).astype(np.float32).mean(0), search.phrases)

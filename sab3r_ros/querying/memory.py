@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sab3r_ros.querying.objects import spread
-from sab3r_ros.types import LocatedObject, MapSnapshot
+from sab3r_ros.types import LocatedObject
 
 CELL_M = 0.1  # coarser than a voxel: the same thing asked in other words is cut a little differently
 SAME = 0.3  # intersection over union of cells from which two things are the same
@@ -39,13 +38,12 @@ class ObjectMemory:
         self._next = 1
         self._lock = threading.Lock()
 
-    def identify(self, snapshot: MapSnapshot, objects: list[LocatedObject]) -> list[LocatedObject]:
-        """The same objects, in order, with ids. snapshot: the map that their indices point into.
+    def identify(self, objects: list[LocatedObject]) -> list[LocatedObject]:
+        """The same objects, in order, with ids, by their samples.
 
         The best overlaps are given first, and an id once an answer.
         """
-        rows = [o.indices[spread(len(o.indices))] for o in objects]
-        cells = [cells_of(snapshot.points_of(r)) for r in rows]
+        cells = [cells_of(o.sample) for o in objects]
         with self._lock:
             pairs = sorted(
                 (

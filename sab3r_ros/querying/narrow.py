@@ -9,7 +9,7 @@ import numpy as np
 
 from sab3r_ros.querying.colors import color_lift, room_white, said_colors, seen_colors
 from sab3r_ros.querying.language import COLORS, Request
-from sab3r_ros.querying.objects import point_on, upright_box
+from sab3r_ros.querying.objects import point_on, spread, upright_box
 from sab3r_ros.querying.relations import DEGREES, SIDES, between_degree, gap, seen_degree
 from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.types import LocatedObject, MapSnapshot
@@ -144,9 +144,7 @@ class Narrower:
         rows = o.indices[(share >= low) & (share <= high)]
         if len(rows) < 3:
             return o
-        points = self.snapshot.points_of(rows)
-        box = upright_box(points)
-        center = point_on(points, np.ones(len(rows)))
-        return replace(
-            o, centroid=center, box_center=box.center, box_R=box.R, box_size=box.size, indices=rows
-        )
+        points = self.snapshot.points_of(rows[spread(len(rows))])
+        box, center = upright_box(points), point_on(points, np.ones(len(points)))
+        changes = {"box_center": box.center, "box_R": box.R, "box_size": box.size, "indices": rows}
+        return replace(o, centroid=center, sample=points, **changes)

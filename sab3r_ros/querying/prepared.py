@@ -1,4 +1,4 @@
-"""What every query of a map shares, kept while the map changes, and the one pass over it that a query needs."""
+"""What every query of a map shares, kept while the map changes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import weakref
 from dataclasses import dataclass
 
 import numpy as np
-import simsimd
 import torch
 
 from sab3r_ros.querying.cells import gathered
+from sab3r_ros.querying.compiled import rows_of
 from sab3r_ros.types import MapSnapshot
-from sab3r_ros.voxels import LEVELS, Voxels, encoded
+from sab3r_ros.voxels import Voxels, encoded
 
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
-CELL_BITS = 31
 MOST_DEAD = 0.5  # cells of blocks that are gone, as a share of the others, before they are swept out
 
 
@@ -25,8 +24,7 @@ class PreparedMap:
 
     numbers: (C,) int64 place of each. codes: (C, D) int8 mean features. gain: (C,) float32 that makes codes · direction the
     cosine of the language vectors, divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp
-    over all nouns of the pool. top: (C,) uint8, the likeliest noun. colors: (C, 3) uint8. reach: largest gain · |codes|₁, how
-    much a direction's rounding may count. alive: (C,) bool.
+    over all nouns of the pool. top: (C,) uint8, the likeliest noun. colors: (C, 3) uint8. alive: (C,) bool.
     """
 
     snapshot: MapSnapshot
@@ -37,7 +35,6 @@ class PreparedMap:
     competition: np.ndarray
     top: np.ndarray
     colors: np.ndarray
-    reach: float
     alive: np.ndarray
     _block: np.ndarray
     _first: np.ndarray
@@ -53,13 +50,8 @@ class PreparedMap:
         return self._first[cells + 1] - self._first[cells]
 
     def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the snapshot, increasing, of the voxels in some cells (M,), and which of these cells each lies in."""
-        counts = self.counts(cells)
-        cell = np.repeat(np.arange(len(cells)), counts)
-        place = np.arange(len(cell)) + (self._first[cells] - (np.cumsum(counts) - counts))[cell]
-        rows = self._rows[place] + self._starts[self._block[cells]][cell]
-        both = np.sort((rows << CELL_BITS) | cell)  # much quicker than the order of the rows
-        return both >> CELL_BITS, both & ((1 << CELL_BITS) - 1)
+        """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""
+        return rows_of(cells, self._first, self._block, self._starts, self._rows)
 
 
 class Log:
@@ -103,7 +95,7 @@ class MapIndex:
         self._first = Log([np.zeros(1, np.int64)], 1)
         self._rows = Log([np.zeros(0, np.int32)], 0)
         self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
-        self._cell_m, self._reach, self._count = cell_m, 0.0, 0
+        self._cell_m, self._count = cell_m, 0
 
     def prepare(self, snapshot: MapSnapshot, cell_m: float) -> PreparedMap:
         """A snapshot with cells of cell_m metres; cheap if the last one was like it."""
@@ -130,8 +122,7 @@ class MapIndex:
             competed(codes[k : k + BLOCK], self.gram, self.pool, self.temperature)
             for k in range(0, len(codes), BLOCK)
         ]
-        gain, competition, top = map(np.concatenate, zip(*(p[:3] for p in parts), strict=True))
-        self._reach = max(self._reach, *(p[3] for p in parts))
+        gain, competition, top = map(np.concatenate, zip(*parts, strict=True))
         self._cells.append([numbers, codes, gain, competition, top, np.rint(colors), block + self._count])
         self._first.append([self._first.columns()[0][-1] + np.cumsum(counts)])
         self._rows.append([rows])
@@ -147,18 +138,18 @@ class MapIndex:
         *columns, block = self._cells.columns()
         (first,), (rows,) = self._first.columns(), self._rows.columns()
         alive = starts[block] >= 0
-        return PreparedMap(snapshot, self._cell_m, *columns, self._reach, alive, block, first, rows, starts)
+        return PreparedMap(snapshot, self._cell_m, *columns, alive, block, first, rows, starts)
 
     def _sweep(self, ready: PreparedMap) -> None:
         """Forget the cells of blocks that a prepared map does not have."""
         columns, blocks = self._cells.columns(), self._blocks
         counts = np.diff(ready._first)
-        rows, reach = ready._rows[np.repeat(ready.alive, counts)], self._reach
+        rows = ready._rows[np.repeat(ready.alive, counts)]
         here = ready._starts >= 0
         number = np.cumsum(here) - 1
         columns[-1] = number[columns[-1]]
         self._begin(self._cell_m)
-        self._reach, self._count = reach, int(here.sum())
+        self._count = int(here.sum())
         self._blocks = {key: (ref, int(number[k])) for key, (ref, k) in blocks.items() if here[k]}
         self._cells.append([c[ready.alive] for c in columns])
         self._first.append([np.cumsum(counts[ready.alive])])
@@ -167,31 +158,12 @@ class MapIndex:
 
 def competed(
     codes: np.ndarray, gram: np.ndarray, pool: np.ndarray, temperature: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Gain, competition, top and reach of codes (M, D)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gain, competition and top of codes (M, D)."""
     f = codes.astype(np.float32)
     length = np.sqrt(np.maximum(np.einsum("nd,nd->n", f @ gram, f), 1e-12))
     gain = np.where(length > 1e-3, 1 / (temperature * length), 0).astype(np.float32)
     logits = torch.from_numpy((f @ pool) * gain[:, None])
     top = logits.argmax(1)
     competition = torch.logsumexp(logits, 1).numpy()
-    far = float((gain * np.abs(f).sum(1)).max(initial=0))
-    return gain, competition, top.numpy().astype(np.uint8), far
-
-
-def log_parts(prepared: PreparedMap, direction: np.ndarray) -> tuple[np.ndarray, float]:
-    """(C,) float32: logarithm of exp(cosine / temperature) relative to the pool's sum, and the largest error in it; −inf
-    for dead cells.
-
-    direction: (D,). It is rounded to a byte a dimension: one product of integers over the map as it is stored.
-    """
-    step = max(float(np.abs(direction).max(initial=0)), 1e-12) / LEVELS
-    rounded = np.rint(direction / step).astype(np.int8)[None]
-    if not len(prepared.codes):
-        return np.zeros(0, np.float32), 0.0
-    out = np.asarray(simsimd.cdist(prepared.codes, rounded, metric="dot", out_dtype="float32"))[:, 0].copy()
-    out *= prepared.gain
-    out *= np.float32(step)
-    out -= prepared.competition
-    out[~prepared.alive] = -np.inf
-    return out, 0.5 * step * prepared.reach
+    return gain, competition, top.numpy().astype(np.uint8)

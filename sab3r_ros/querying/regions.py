@@ -14,14 +14,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sab3r_ros.querying.cells import coarser, coordinates
-from sab3r_ros.querying.compiled import parts, smoothed
+from sab3r_ros.querying.cells import coordinates
+from sab3r_ros.querying.compiled import grouped, parts, smoothed
 
 LAB_WIDTH = 5.0  # distance in CIELAB over which evidence flows e times less from cell to cell
 ROUNDS = 20  # of smoothing: about half a metre along an even surface
 JOIN = 2  # a part's pieces may lie about so many cells apart
 LEVELS = 10  # at which candidates are cut
-DECIMALS = 3  # of a smoothed logit: rounding makes no levels of its own
+DECIMALS = (
+    3  # of a smoothed logit, which SURE bounds: rounding makes no levels of its own, and 16 bits hold it
+)
 LEAST_CELLS = 3  # of a candidate
 MOST_CELLS = 16_000  # more that may be it are a wall, a floor: cut from cells twice, four times as large
 
@@ -59,48 +61,37 @@ class Evidence:
         while len(numbers) > MOST_CELLS * 4**halvings:
             halvings += 1
         self.scale, self.top_share = 2**halvings, top_share
-        numbers = coarser(numbers, halvings) if halvings else numbers
-        self._order = np.argsort(numbers)
-        numbers = numbers[self._order]
-        self._start = runs(numbers)
-        self._inside = np.diff(self._start, append=len(numbers))
-        self.numbers, self._place = numbers[self._start], coordinates(numbers[self._start])
-        weight = counts[self._order].astype(float)
-        self.count = np.add.reduceat(weight, self._start)
-        self._logits = np.add.reduceat(weight * logit[self._order], self._start)
-        rgb = [np.add.reduceat(weight * colors[self._order, c], self._start) / self.count for c in range(3)]
+        self.numbers, self._order, self._start, self.count, self._logits, rgb = grouped(
+            numbers, halvings, counts, logit, colors
+        )
         rounds = max(1, ROUNDS // self.scale**2)  # what flows spreads with the root of the rounds
-        lab = cv2.cvtColor(np.stack(rgb, 1)[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
+        lab = cv2.cvtColor(rgb[None] / 255, cv2.COLOR_RGB2Lab)[0]
         even = smoothed(self._logits / self.count, lab, self.numbers, LAB_WIDTH, rounds)
         self.smooth = even.round(DECIMALS)
 
     def members(self, cells: np.ndarray) -> np.ndarray:
         """Which of the given cells (N,) some of the evidence's cells are."""
-        inside = self._inside[cells]
+        inside = self._start[cells + 1] - self._start[cells]
         ahead = np.repeat(self._start[cells] - (np.cumsum(inside) - inside), inside)
         return self._order[ahead + np.arange(len(ahead))]
 
     def centers(self, cells: np.ndarray) -> np.ndarray:
         """(M, 3) middles of some cells, in units of the cells that were given."""
-        return self.scale * (self._place[:, cells].T + 0.5)
+        return self.scale * (coordinates(self.numbers[cells]).T + 0.5)
 
     def candidates(self, least: int) -> Regions:
         """Parts of at least `least` voxels of each level: disjoint if of one level, nested if of two.
 
         Cells of a part may lie JOIN cells apart: something in front hides what connects them.
         """
-        wide = coarser(self.numbers, 1) if self.scale < JOIN else self.numbers
-        blocks, block = np.unique(wide, return_inverse=True)
+        steps = np.rint(self.smooth * 10**DECIMALS).astype(np.int16)  # 16 bits are sorted by counting
         levels = np.linspace(self.smooth.min(), self.smooth.max(), LEVELS, endpoint=False)[::-1]
-        columns = (self.smooth, self.count, self._logits, self._place, block, blocks, levels)
-        traits, cells = parts(*columns, self.top_share, least, LEAST_CELLS)
+        traits, cells = parts(
+            *(self.numbers, np.argsort(-steps, kind="stable"), self.smooth, self.count, self._logits),
+            *(int(self.scale < JOIN), levels, self.top_share, least, LEAST_CELLS),
+        )
         strength, mean, size, fill = traits.T
         return Regions(strength, mean, size * self.scale**2, fill, cells, self)
-
-
-def runs(values: np.ndarray) -> np.ndarray:
-    """Where each run of equal values begins; at least one value."""
-    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
 
 
 def best_disjoint(regions: Regions, scores: np.ndarray) -> Iterator[int]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
-from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap, log_parts
+from sab3r_ros.querying.compiled import likely
+from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap
 from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
@@ -24,7 +25,7 @@ LEAST_REST = (
     1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
 )
 LEAST_CELL = 1.25  # edge of a cell, in voxels
-ROUNDING = 0.01  # in the logarithm of a share, of float16 and of sums in another order
+ROUNDING = 0.01  # in the logarithm of a share, of what is rounded and summed in another order
 TRAITS = ("strength", "fade", "lead", "common", "size", "fill")  # a candidate's, in LocateConfig as score_…
 MOST_FADE = (
     1.0  # a whole thing is weaker than its best part by about so much; what fades more holds other things
@@ -145,28 +146,11 @@ class Scorer:
         One product of integers over the map finds the cells that can reach it. Where the likeliest noun n competes with the
         query, no removed noun is likelier, so that the competitors hold at least 1 / (removed + 1) of the pool.
         """
-        ranks, error = log_parts(prepared, phrases.directions[:, 0])
-        removed = phrases.taken
-        bound = np.log(least / (1 - least) / (len(removed) + 1)) - error - ROUNDING
-        taken = np.zeros(256, bool)
-        taken[removed] = True
-        cells = np.flatnonzero((ranks >= bound) | (taken.take(prepared.top) & prepared.alive))
-        share = self.share_of_cells(prepared, cells, phrases)
-        good = share >= least
-        return cells[good], share[good], ranks
-
-    def share_of_cells(self, prepared: PreparedMap, cells: np.ndarray, phrases: PhraseSet) -> np.ndarray:
-        """`share` of some cells of a prepared map: the nouns' competition is known, the rest is exact to float32."""
-        own = 1 + phrases.distractors
-        directions = np.concatenate([phrases.directions[:, :own], self.pool[:, phrases.taken]], 1)
-        out = np.empty(len(cells), np.float32)
-        for start in range(0, len(cells), BLOCK):
-            part = cells[start : start + BLOCK]
-            logits = (prepared.codes[part].astype(np.float32) @ directions) * prepared.gain[part, None]
-            part_of_pool = np.exp(logits - prepared.competition[part, None])
-            rest = np.maximum(1 - part_of_pool[:, own:].sum(1), LEAST_REST) + part_of_pool[:, 1:own].sum(1)
-            out[start : start + BLOCK] = part_of_pool[:, 0] / (part_of_pool[:, 0] + rest)
-        return out
+        rivals, removed = phrases.distractors, phrases.taken
+        directions = np.concatenate([phrases.directions[:, : 1 + rivals], self.pool[:, removed]], 1)
+        bound = np.log(least / (1 - least) / (len(removed) + 1)) - ROUNDING
+        columns = (prepared.codes, prepared.gain, prepared.competition, prepared.top, prepared.alive)
+        return likely(*columns, directions, rivals, removed, bound, least, LEAST_REST)
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""

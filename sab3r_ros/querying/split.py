@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sab3r_ros.querying.objects import connected_pieces
+from sab3r_ros.querying.compiled import connected_pieces
+from sab3r_ros.querying.objects import corners
 
 BODY_SIDE_M, BODY_HEIGHT_M = (
     0.15,
@@ -43,8 +45,7 @@ def came_apart(points: np.ndarray, fine_m: float) -> np.ndarray:
     fine_m and stand side by side; then every other point goes to the nearest body.
     """
     whole = np.zeros(len(points), np.int32)
-    extent = np.ptp(points, axis=0)
-    if len(points) > MOST or extent[:2].min() < BODY_SIDE_M or extent[2] < BODY_HEIGHT_M:
+    if len(points) > MOST or not may_be_a_body(points):
         return whole
     group = body_groups(points, connected_pieces(points, fine_m))
     if group.max() < 1:
@@ -54,15 +55,22 @@ def came_apart(points: np.ndarray, fine_m: float) -> np.ndarray:
     return group
 
 
+def may_be_a_body(points: np.ndarray) -> bool:
+    """Whether (N, 3) points, metres, reach as far as a thing of its own does."""
+    low, high = corners(points)
+    x, y, z = (high - low).tolist()
+    return min(x, y) >= BODY_SIDE_M and z >= BODY_HEIGHT_M
+
+
 def body_groups(points: np.ndarray, fine: np.ndarray) -> np.ndarray:
     """(N,) number from 0 of the group of bodies that a point belongs to, −1 where it belongs to none."""
     sizes = np.bincount(fine)
     bodies: dict[int, Body] = {}
     large = np.flatnonzero(sizes >= BODY_PART * sizes.max())
     for k in large if len(large) > 1 else []:
-        extent = np.ptp(points[fine == k], axis=0)
-        if extent[:2].min() >= BODY_SIDE_M and extent[2] >= BODY_HEIGHT_M:
-            bodies[k] = Body.of(points[fine == k])
+        piece = points[fine == k]
+        if may_be_a_body(piece):
+            bodies[k] = Body(piece)
     out = np.full(len(points), -1, np.int32)
     groups: list[list[int]] = []
     for k in bodies:
@@ -80,11 +88,11 @@ def with_their_feet(parts: list[np.ndarray], points: np.ndarray, reach_m: float)
     kept: list[list[np.ndarray]] = []
     bodies: list[Body] = []
     for part in parts:
-        body = Body.of(points[part])
+        body = Body(points[part])
         for k, other in enumerate(bodies):
             if stacked(body, other, reach_m):
                 kept[k].append(part)
-                bodies[k] = Body.of(points[np.concatenate(kept[k])])
+                bodies[k] = Body(points[np.concatenate(kept[k])])
                 break
         else:
             kept.append([part])
@@ -92,30 +100,39 @@ def with_their_feet(parts: list[np.ndarray], points: np.ndarray, reach_m: float)
     return [np.concatenate(k) for k in kept]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
-    """What tells how bodies stand to each other: the box along the axes, and the cells of the ground below, ascending."""
+    """(N, 3) points of something solid, and what tells how bodies stand to each other."""
 
-    low: np.ndarray
-    high: np.ndarray
-    plan: np.ndarray
+    points: np.ndarray
 
-    @staticmethod
-    def of(points: np.ndarray) -> Body:
-        cell = np.floor(points[:, :2] / PLAN_CELL_M).astype(np.int64)
-        return Body(points.min(0), points.max(0), np.unique((cell[:, 0] << 32) + cell[:, 1]))
+    @cached_property
+    def box(self) -> tuple[list[float], list[float]]:
+        """Lowest and highest corner along the axes."""
+        low, high = corners(self.points)
+        return low.tolist(), high.tolist()
+
+    @cached_property
+    def plan(self) -> np.ndarray:
+        """The cells of the ground below, ascending."""
+        cell = np.floor(self.points[:, :2] / PLAN_CELL_M).astype(np.int64)
+        return np.unique((cell[:, 0] << 32) + cell[:, 1])
 
     def plan_shared(self, other: Body) -> float:
         """Common ground as a share of the smaller's."""
-        if (self.low > other.high + PLAN_CELL_M)[:2].any() or (other.low > self.high + PLAN_CELL_M)[:2].any():
+        (low, high), (other_low, other_high) = self.box, other.box
+        if any(
+            low[k] > other_high[k] + PLAN_CELL_M or other_low[k] > high[k] + PLAN_CELL_M for k in range(2)
+        ):
             return 0.0
         both = len(np.intersect1d(self.plan, other.plan, assume_unique=True))
         return both / min(len(self.plan), len(other.plan))
 
     def heights(self, other: Body) -> tuple[float, float]:
         """Height range that both have, metres, negative where there is a gap between them; and the smaller's own."""
-        common = min(self.high[2], other.high[2]) - max(self.low[2], other.low[2])
-        return common, min(self.high[2] - self.low[2], other.high[2] - other.low[2])
+        (low, high), (other_low, other_high) = self.box, other.box
+        common = min(high[2], other_high[2]) - max(low[2], other_low[2])
+        return common, min(high[2] - low[2], other_high[2] - other_low[2])
 
 
 def stacked(a: Body, b: Body, reach_m: float) -> bool:
