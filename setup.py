@@ -19,6 +19,12 @@ VERSION = re.search(r'__version__ = "(.+)"', Path(NAME, "__init__.py").read_text
 # PyPI has no wheel of tf2_msgs: its one message is generated under its own name, unless a ROS installation has the real one.
 PREFIXES = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
 HAS_TF2_MSGS = any(Path(prefix, "share", "tf2_msgs").is_dir() for prefix in PREFIXES if prefix)
+MAPPING = Extension(
+    f"{NAME}._mapping",
+    ["src/matching.cpp"],
+    depends=["src/nearest.inc"],
+    extra_compile_args=["-O3", "-std=c++17"],
+)
 CELLS = Extension(f"{NAME}._cells", ["src/cells.cpp"], extra_compile_args=["-O3", "-std=c++17"])
 INTERFACES = [NAME] if HAS_TF2_MSGS else [NAME, "tf2_msgs"]
 
@@ -30,7 +36,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["model/checkpoints/*", "querying/*.json", "rooms/*.md", "evaluation/*.j2"]},
-    ext_modules=[CELLS, *(interface_extension(package) for package in INTERFACES)],
+    ext_modules=[CELLS, MAPPING, *(interface_extension(package) for package in INTERFACES)],
     cmdclass={"build_ext": BuildInterfaces},
     install_requires=[
         "numpy>=1.26",

@@ -8,7 +8,8 @@ import numpy as np
 
 from sab3r_ros.config import AlignmentConfig, LoopConfig
 from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair
-from sab3r_ros.mapping.matching import between_descriptors, nearest, pixels, points_at
+from sab3r_ros.mapping.compiled import both_ways
+from sab3r_ros.mapping.matching import between_descriptors, pixels, points_at
 from sab3r_ros.types import View
 
 POINTS = 600  # described points kept of a keyframe: 18 kB
@@ -122,8 +123,8 @@ class PlaceMemory:
         for id in ids:
             place = self.places[id]
             theirs = place.descriptors.astype(np.float32)
-            there = nearest(theirs, descriptors)
-            mutual = nearest(descriptors, theirs)[there] == np.arange(len(theirs))
+            there, back = both_ways(theirs, descriptors)
+            mutual = back[there] == np.arange(len(theirs))
             uv = between_descriptors(theirs[mutual] / 127, view, index[there[mutual]])
             Xi, Xj = place.points[mutual].astype(float), points_at(view.points, uv)
             good = np.isfinite(Xi).all(1) & np.isfinite(Xj).all(1) & (Xi[:, 2] > 1e-3) & (Xj[:, 2] > 1e-3)

@@ -1,0 +1,88 @@
+"""The compiled half of mapping, src/*.cpp. Other threads run while it does."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+
+FLOATS, REALS, NUMBERS, ROWS = (
+    np.ctypeslib.ndpointer(kind, flags="C_CONTIGUOUS")
+    for kind in (np.float32, np.float64, np.int64, np.int32)
+)
+COUNT, REAL = ctypes.c_int64, ctypes.c_double
+ARGUMENTS = {
+    "both_ways": (FLOATS, COUNT, FLOATS, COUNT, COUNT, ROWS, ROWS),
+    "matched": (
+        *(FLOATS, FLOATS, COUNT, COUNT, FLOATS, FLOATS, COUNT, COUNT),
+        *(COUNT, COUNT, COUNT, NUMBERS, NUMBERS),
+    ),
+    "peaks": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, REALS),
+    "points_at": (FLOATS, COUNT, COUNT, REALS, COUNT, REAL, REALS),
+}
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Raises ImportError if it was not built."""
+    found = find_spec("sab3r_ros._mapping")
+    if found is None or found.origin is None:
+        raise ImportError("sab3r_ros._mapping is not built: run `make`, `pip install .` or `colcon build`")
+    compiled = ctypes.CDLL(found.origin)
+    for name, kinds in ARGUMENTS.items():
+        function = getattr(compiled, name)
+        function.argtypes, function.restype = kinds, COUNT
+    return compiled
+
+
+def floats(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32)
+
+
+def both_ways(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the other with the largest product, of each row of (N, D) and of (M, D), N and M ≥ 1: (N,), (M,) int32."""
+    of_first, of_second = np.empty(len(first), np.int32), np.empty(len(second), np.int32)
+    library().both_ways(
+        *(floats(first), len(first), floats(second), len(second), first.shape[1], of_first, of_second)
+    )
+    return of_first, of_second
+
+
+def matched(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], stride: int, radius: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flat places (M,) int64 of reciprocal matches of two maps of descriptors (H, W, D), given with confidences (H, W).
+
+    The surest of each block of stride² look for each other; what agrees is then looked for all around, and has to be found
+    from the other side within `radius` places again.
+    """
+    sides = []
+    for descriptors, confidence in (first, second):
+        h, w, d = descriptors.shape
+        sides += [floats(descriptors), floats(confidence), h, w]
+    most = first[1].size // stride**2
+    here, there = np.empty(most, np.int64), np.empty(most, np.int64)
+    count = library().matched(*sides, d, stride, radius, here, there)
+    return here[:count].copy(), there[:count].copy()
+
+
+def peaks(queries: np.ndarray, descriptors: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N, 2) float64: how far from flat places (N,) of descriptors (H, W, D), in columns and rows, at most half of one, the
+    likeness to queries (N, D) peaks. Of the parabola through the place and its neighbours; none at the border.
+    """
+    shift = np.empty((len(queries), 2))
+    library().peaks(
+        *(floats(queries), len(queries), floats(descriptors), *descriptors.shape),
+        *(np.ascontiguousarray(places, np.int64), shift),
+    )
+    return shift
+
+
+def points_at(points: np.ndarray, uv: np.ndarray, edge: float) -> np.ndarray:
+    """See `matching.points_at`."""
+    out = np.empty((len(uv), 3))
+    h, w, _ = points.shape
+    library().points_at(floats(points), h, w, np.ascontiguousarray(uv, float), len(uv), edge, out)
+    return out

@@ -1,0 +1,171 @@
+// Descriptors that are most alike, and points between pixels. All arrays are the caller's
+// (sab3r_ros/mapping/compiled.py), contiguous; what a function fills is large enough for its most.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+constexpr int kRows = 4, kWide = 2, kLanes = 8;  // of A; vectors of B, and their length: what stays in registers
+constexpr float kLeast = 1e38f;                  // no product is less than minus this
+
+namespace plain {
+#include "nearest.inc"
+}
+#if defined(__x86_64__) && defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace wide {
+#include "nearest.inc"
+}
+#pragma GCC pop_options
+const auto nearest =
+    __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? wide::nearest : plain::nearest;
+#else
+const auto nearest = plain::nearest;
+#endif
+
+void both_nearest(const float* A, int64_t n, const float* B, int64_t m, int64_t d, int32_t* of_a, int32_t* of_b) {
+  constexpr int64_t kBlock = kWide * kLanes;
+  const int64_t blocks = (m + kBlock - 1) / kBlock;
+  std::vector<float> packed(blocks * kBlock * d), top(blocks * kBlock, -kLeast);
+  std::vector<int32_t> rows(blocks * kBlock);
+  for (int64_t j = 0; j < blocks * kBlock; ++j)  // the last row fills the last block
+    for (int64_t k = 0; k < d; ++k) packed[(j / kBlock * d + k) * kBlock + j % kBlock] = B[std::min(j, m - 1) * d + k];
+  nearest(A, n, packed.data(), blocks, d, of_a, top.data(), rows.data());
+  std::copy(rows.begin(), rows.begin() + m, of_b);
+}
+
+float product(const float* a, const float* b, int64_t d) {
+  typedef float Four __attribute__((vector_size(16)));
+  Four sum = {};
+  int64_t k = 0;
+  for (; k + 4 <= d; k += 4) {
+    Four x, y;
+    std::memcpy(&x, a + k, sizeof x), std::memcpy(&y, b + k, sizeof y);
+    sum += x * y;
+  }
+  float out = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+  for (; k < d; ++k) out += a[k] * b[k];
+  return out;
+}
+
+// A map (h, w, d) of descriptors.
+struct Map {
+  const float* values;
+  int64_t h, w, d;
+  const float* at(int64_t place) const { return values + place * d; }
+};
+
+// The place most like a query, no more than `reach` away from another in rows and columns.
+int64_t climbed(const float* query, const Map& map, int64_t from, int64_t reach) {
+  const int64_t row = from / map.w, column = from % map.w;
+  int64_t best = from;
+  float top = -INFINITY;
+  for (int64_t y = std::max<int64_t>(row - reach, 0); y <= std::min(row + reach, map.h - 1); ++y)
+    for (int64_t x = std::max<int64_t>(column - reach, 0); x <= std::min(column + reach, map.w - 1); ++x) {
+      const float value = product(query, map.at(y * map.w + x), map.d);
+      if (value > top) top = value, best = y * map.w + x;
+    }
+  return best;
+}
+
+bool near(int64_t a, int64_t b, int64_t width, int64_t radius) {
+  return std::llabs(a / width - b / width) <= radius && std::llabs(a % width - b % width) <= radius;
+}
+
+// The surest place of each block of stride × stride.
+std::vector<int32_t> surest(const float* confidence, int64_t h, int64_t w, int64_t stride) {
+  std::vector<int32_t> out;
+  for (int64_t y = 0; y + stride <= h; y += stride)
+    for (int64_t x = 0; x + stride <= w; x += stride) {
+      int64_t best = y * w + x;
+      for (int64_t v = y; v < y + stride; ++v)
+        for (int64_t u = x; u < x + stride; ++u)
+          if (confidence[v * w + u] > confidence[best]) best = v * w + u;
+      out.push_back(int32_t(best));
+    }
+  return out;
+}
+
+std::vector<float> rows(const Map& map, const std::vector<int32_t>& places) {
+  std::vector<float> out(places.size() * map.d);
+  for (size_t k = 0; k < places.size(); ++k)
+    std::copy(map.at(places[k]), map.at(places[k]) + map.d, out.begin() + k * map.d);
+  return out;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Of each row of A (n, d) the row of B (m, d) with the largest product, and the reverse.
+int64_t both_ways(const float* A, int64_t n, const float* B, int64_t m, int64_t d, int32_t* of_a, int32_t* of_b) {
+  both_nearest(A, n, B, m, d, of_a, of_b);
+  return n;
+}
+
+// Reciprocal matches of two maps of descriptors, with their confidences: places in a and in b. Returns how many.
+int64_t matched(const float* A, const float* sure_a, int64_t ha, int64_t wa, const float* B,
+                             const float* sure_b, int64_t hb, int64_t wb, int64_t d, int64_t stride, int64_t radius,
+                             int64_t* place_a, int64_t* place_b) {
+  const Map map_a{A, ha, wa, d}, map_b{B, hb, wb, d};
+  const std::vector<int32_t> a = surest(sure_a, ha, wa, stride), b = surest(sure_b, hb, wb, stride);
+  std::vector<int32_t> of_a(a.size()), of_b(b.size());
+  both_nearest(rows(map_a, a).data(), a.size(), rows(map_b, b).data(), b.size(), d, of_a.data(), of_b.data());
+  int64_t count = 0;
+  for (size_t k = 0; k < a.size(); ++k) {
+    const int32_t back = of_b[of_a[k]];
+    if (!near(back, k, wa / stride, 1)) continue;
+    const int64_t there = climbed(map_a.at(a[k]), map_b, b[of_a[k]], stride - 1);
+    if (!near(climbed(map_b.at(there), map_a, a[back], stride - 1), a[k], wa, radius)) continue;
+    place_a[count] = a[k], place_b[count++] = there;
+  }
+  return count;
+}
+
+// How far from each place (n) of a map, in columns and rows, the likeness to its query (n, d) peaks: of the parabola
+// through the place and its neighbours; none at the border. → (n, 2)
+int64_t peaks(const float* queries, int64_t n, const float* values, int64_t h, int64_t w, int64_t d,
+                           const int64_t* places, double* shift) {
+  const Map map{values, h, w, d};
+  for (int64_t k = 0; k < n; ++k) {
+    const float *query = queries + k * d, here = product(query, map.at(places[k]), d);
+    const int64_t step[2] = {1, w}, at[2] = {places[k] % w, places[k] / w}, size[2] = {w, h};
+    for (int axis = 0; axis < 2; ++axis) {
+      shift[2 * k + axis] = 0;
+      if (at[axis] == 0 || at[axis] == size[axis] - 1) continue;
+      const float before = product(query, map.at(places[k] - step[axis]), d);
+      const float after = product(query, map.at(places[k] + step[axis]), d);
+      const double bend = std::max(2.0 * here - before - after, 1e-9);
+      shift[2 * k + axis] = std::clamp((double(after) - before) / (2 * bend), -0.5, 0.5);
+    }
+  }
+  return n;
+}
+
+// Values of a pointmap (h, w, 3) at pixels uv (n, 2), between pixels too → (n, 3); see points_at (matching.py).
+int64_t points_at(const float* points, int64_t h, int64_t w, const double* uv, int64_t n, double edge, double* out) {
+  for (int64_t k = 0; k < n; ++k) {
+    const double u = std::clamp(uv[2 * k], 0.0, w - 1.0), v = std::clamp(uv[2 * k + 1], 0.0, h - 1.0);
+    const int64_t left = std::min(int64_t(u), w - 2), top = std::min(int64_t(v), h - 2);
+    const double a = u - left, b = v - top, share[4] = {(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b};
+    double ray[3] = {}, inverse = 0, nearest = 0, largest = -1;
+    for (int corner = 0; corner < 4; ++corner) {
+      const float* x = points + 3 * ((top + corner / 2) * w + left + corner % 2);
+      const double distance = std::max(std::sqrt(double(x[0]) * x[0] + double(x[1]) * x[1] + double(x[2]) * x[2]), 1e-9);
+      for (int axis = 0; axis < 3; ++axis) ray[axis] += share[corner] / distance * x[axis];
+      inverse += share[corner] / distance;
+      if (share[corner] > largest) largest = share[corner], nearest = distance;
+    }
+    const double smooth = 1 / inverse, distance = std::abs(std::log(smooth / nearest)) < edge ? smooth : nearest;
+    const double length = std::max(std::sqrt(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2]), 1e-9);
+    for (int axis = 0; axis < 3; ++axis) out[3 * k + axis] = ray[axis] * distance / length;
+  }
+  return n;
+}
+
+}  // extern "C"
