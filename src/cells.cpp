@@ -8,7 +8,7 @@
 #include <vector>
 
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define WIDE __attribute__((target_clones("arch=haswell", "default")))  // the widest registers that the machine has
+#define WIDE __attribute__((target_clones("avx2", "default")))  // the widest registers that the machine has
 #else
 #define WIDE
 #endif
@@ -55,14 +55,28 @@ inline __attribute__((always_inline)) int32_t whole_dot(const int8_t* code, cons
   return sum;
 }
 
-constexpr int kLanes = 8;
+constexpr int kLanes = 8, kBatch = 512;
+typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef int32_t Wholes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
 inline __attribute__((always_inline)) float dot(const float* code, const float* direction, int64_t dim) {
-  float lanes[kLanes] = {}, sum = 0;  // a compiler may not sum floats in another order by itself
-  for (int64_t k = 0; k < dim; k += kLanes)
-    for (int j = 0; j < kLanes; ++j) lanes[j] += code[k + j] * direction[k + j];
-  for (int j = 0; j < kLanes; ++j) sum += lanes[j];
-  return sum;
+  Floats lanes = {};
+  for (int64_t k = 0; k < dim; k += kLanes) lanes += *(const Floats*)(code + k) * *(const Floats*)(direction + k);
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+// exp to float32's precision: 2 ** whole by its bits, the rest by its series. There is room for a multiple of kLanes.
+inline __attribute__((always_inline)) void exponentials(float* values, int64_t n) {
+  for (int64_t k = 0; k < n; k += kLanes) {
+    Floats x = *(Floats*)(values + k);
+    x = x < -87.f ? x * 0 - 87.f : x > 88.f ? x * 0 + 88.f : x;
+    const Floats whole = (x * 1.44269504f + 12582912.f) - 12582912.f;  // 1.5 · 2 ** 23 rounds what it is added to
+    const Floats rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    Floats sum = x * 0 + 1.f / 5040;
+    for (float factor : {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1.f, 1.f}) sum = sum * rest + factor;
+    const Wholes bits = (__builtin_convertvector(whole, Wholes) + 127) << 23;
+    *(Floats*)(values + k) = sum * (Floats)bits;
+  }
 }
 
 int64_t coordinate(int64_t number, int axis) {  // in cells
@@ -113,26 +127,33 @@ WIDE int64_t likely(const int8_t* codes, int64_t n, int64_t dim, const float* ga
                     const uint8_t* top, const uint8_t* alive, const float* directions, int64_t padded,
                     const int16_t* whole, float step, int64_t rivals, int64_t removed, const uint8_t* taken,
                     float bound, float least, float least_rest, float* ranks, int32_t* cells, float* shares) {
-  std::vector<float> feature(padded, 0.f);
+  const int64_t many = 1 + rivals + removed;
+  std::vector<float> feature(padded, 0.f), part(many * kBatch);
+  std::vector<int32_t> some(kBatch);
   int64_t count = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (!alive[i]) {
-      ranks[i] = -INFINITY;
-      continue;
+  for (int64_t begin = 0; begin < n; begin += kBatch) {
+    const int64_t end = std::min(n, begin + kBatch);
+    int64_t found = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const float logit = whole_dot(codes + i * dim, whole, dim) * (step * gain[i]);
+      ranks[i] = alive[i] ? logit - competition[i] : -INFINITY;
+      some[found] = int32_t(i);
+      found += alive[i] && (ranks[i] >= bound || taken[top[i]]);
     }
-    const int8_t* code = codes + i * dim;
-    ranks[i] = whole_dot(code, whole, dim) * (step * gain[i]) - competition[i];
-    if (ranks[i] < bound && !taken[top[i]]) continue;
-    for (int64_t k = 0; k < dim; ++k) feature[k] = gain[i] * code[k];
-    float gone = 0, beside = 0;
-    for (int64_t p = 1; p <= rivals + removed; ++p) {
-      const float part = std::exp(dot(feature.data(), directions + p * padded, padded) - competition[i]);
-      (p <= rivals ? beside : gone) += part;
+    for (int64_t c = 0; c < found; ++c) {
+      const int64_t i = some[c];
+      for (int64_t k = 0; k < dim; ++k) feature[k] = gain[i] * codes[i * dim + k];
+      for (int64_t p = 0; p < many; ++p)
+        part[p * kBatch + c] = dot(feature.data(), directions + p * padded, padded) - competition[i];
     }
-    const float own = std::exp(dot(feature.data(), directions, padded) - competition[i]);
-    const float rest = std::max(1 - gone, least_rest) + beside;
-    if (own < least * (own + rest)) continue;
-    cells[count] = int32_t(i), shares[count++] = own / (own + rest);
+    for (int64_t p = 0; p < many; ++p) exponentials(&part[p * kBatch], found);
+    for (int64_t c = 0; c < found; ++c) {
+      float gone = 0, beside = 0;
+      for (int64_t p = 1; p < many; ++p) (p <= rivals ? beside : gone) += part[p * kBatch + c];
+      const float own = part[c], sum = own + std::max(1 - gone, least_rest) + beside;
+      cells[count] = some[c], shares[count] = own / sum;
+      count += own >= least * sum;
+    }
   }
   return count;
 }
@@ -224,19 +245,27 @@ void smoothed(const int64_t* numbers, int64_t n, const float* lab, float width, 
     ++first[i + 2], ++first[j + 2];
   });
   std::partial_sum(first.begin(), first.end(), first.begin());
-  std::vector<int32_t> source(2 * a.size());
-  std::vector<float> share(2 * a.size()), next(n);
-  for (size_t k = 0; k < a.size(); ++k) {
-    const int64_t p = first[a[k] + 1]++, q = first[b[k] + 1]++;
-    source[p] = b[k], share[p] = weight[k] / total[a[k]];
-    source[q] = a[k], share[q] = weight[k] / total[b[k]];
-  }
+  struct Flow {
+    int32_t source;
+    float share;
+  };
+  std::vector<Flow> flow(2 * a.size());
+  std::vector<float> next(n);
   for (float& t : total) t = 1 / t;
+  for (size_t k = 0; k < a.size(); ++k) {
+    flow[first[a[k] + 1]++] = {b[k], weight[k] * total[a[k]]};
+    flow[first[b[k] + 1]++] = {a[k], weight[k] * total[b[k]]};
+  }
   for (int64_t round = 0; round < rounds; ++round) {
     for (int64_t i = 0; i < n; ++i) {
-      float sum = total[i] * values[i];
-      for (int64_t k = first[i]; k < first[i + 1]; ++k) sum += share[k] * values[source[k]];
-      next[i] = sum;
+      float even = total[i] * values[i], odd = 0;  // two sums at a time: neither waits for the other
+      int64_t k = first[i];
+      for (; k + 1 < first[i + 1]; k += 2) {
+        even += flow[k].share * values[flow[k].source];
+        odd += flow[k + 1].share * values[flow[k + 1].source];
+      }
+      if (k < first[i + 1]) even += flow[k].share * values[flow[k].source];
+      next[i] = even + odd;
     }
     std::copy(next.begin(), next.end(), values);
   }
