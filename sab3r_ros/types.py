@@ -169,14 +169,14 @@ class MapSnapshot:
         """(M,) rows → (M, …) of one of the voxels' columns."""
         rows = np.asarray(rows)
         if len(self.blocks) == 1:
-            return getattr(self.blocks[0], name)[rows]
+            return getattr(self.blocks[0], name).take(rows, axis=0)
         order = None
         if len(rows) > 1 and (np.diff(rows) < 0).any():
             order = np.argsort(rows, kind="stable")
             rows = rows[order]
         cuts = np.searchsorted(rows, self.starts)
         parts = [
-            getattr(self.blocks[k], name)[rows[cuts[k] : cuts[k + 1]] - self.starts[k]]
+            getattr(self.blocks[k], name).take(rows[cuts[k] : cuts[k + 1]] - self.starts[k], axis=0)
             for k in np.flatnonzero(np.diff(cuts))
         ]
         found = np.concatenate(parts) if parts else self._joined(name)[:0]

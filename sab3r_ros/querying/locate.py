@@ -241,7 +241,11 @@ class Locator:
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
         voxels = prepared.counts(likely)
         evidence = Evidence(
-            prepared.numbers[likely], voxels, prepared.colors[likely], logit_of(share), c.top_share
+            prepared.numbers.take(likely),
+            voxels,
+            prepared.colors.take(likely, axis=0),
+            logit_of(share),
+            c.top_share,
         )
         regions = evidence.candidates(c.min_voxels)
         scores = self.scorer.score(regions, float(logit_of(common)))

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MOST_POINTS = (
-    3989  # of an object, spread over it, tell its place; a prime, so that no row of voxels is skipped
-)
-BOX_POINTS = 1999  # of them tell its box
+MOST_POINTS = 1999  # of an object, spread over it, tell what it is like; a prime: no row of voxels is skipped
 BOX_TRIM = 0.01  # share of an object's points at each end of an axis that its box leaves out
 
 
@@ -31,6 +28,15 @@ def corners(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return along.min(1), along.max(1)
 
 
+def corners_of(parts: list[np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same (K, 3) of parts (rows of points (N, 3), one or more)."""
+    if not parts:
+        return np.zeros((0, 3)), np.zeros((0, 3))
+    along = np.ascontiguousarray(points.T).take(np.concatenate(parts), axis=1)
+    starts = np.cumsum([0, *map(len, parts[:-1])])
+    return np.minimum.reduceat(along, starts, 1).T, np.maximum.reduceat(along, starts, 1).T
+
+
 def without_crumbs(
     parts: list[np.ndarray],
     points: np.ndarray,
@@ -48,8 +54,7 @@ def without_crumbs(
     sizes = np.array([voxels[p].sum() for p in parts])
     order = [k for k in np.argsort(-sizes, kind="stable").tolist() if sizes[k] >= least]
     large, sizes = [parts[k] for k in order], sizes[order]
-    boxes = [corners(points[p]) for p in large]
-    lows, highs = np.array([low for low, _ in boxes]), np.array([high for _, high in boxes])
+    lows, highs = corners_of(large, points)
     kept: list[int] = []
     for k in range(len(large)):
         gaps = np.maximum(0, np.maximum(lows[kept] - highs[k], lows[k] - highs[kept])).max(1, initial=0)
@@ -58,9 +63,9 @@ def without_crumbs(
     return [large[k] for k in kept]
 
 
-def spread(count: int, most: int = MOST_POINTS) -> np.ndarray:
-    """Of so many rows at most `most`, evenly."""
-    some = min(count, most)
+def spread(count: int) -> np.ndarray:
+    """Of so many rows at most MOST_POINTS, evenly."""
+    some = min(count, MOST_POINTS)
     return np.arange(some) * count // max(some, 1)
 
 
@@ -68,7 +73,7 @@ def upright_box(points: np.ndarray) -> Box:
     """The box of smallest ground area around (N, 3) points, without the outermost BOX_TRIM at each end of
     each axis.
     """
-    along = np.ascontiguousarray(points[spread(len(points), BOX_POINTS)].T)
+    along = np.ascontiguousarray(points[spread(len(points))].T)
     middle = along.mean(1, dtype=np.float64)
     x, y, z = along = (along - middle[:, None]).astype(np.float32)
     _, (width, height), angle = cv2.minAreaRect(np.ascontiguousarray(along[:2].T))

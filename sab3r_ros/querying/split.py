@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sab3r_ros.querying.cells import distinct
 from sab3r_ros.querying.compiled import connected_pieces
-from sab3r_ros.querying.objects import corners
+from sab3r_ros.querying.objects import corners, corners_of
 
 BODY_SIDE_M, BODY_HEIGHT_M = (
     0.15,
@@ -68,9 +68,9 @@ def body_groups(points: np.ndarray, fine: np.ndarray) -> np.ndarray:
     bodies: dict[int, Body] = {}
     large = np.flatnonzero(sizes >= BODY_PART * sizes.max())
     for k in large if len(large) > 1 else []:
-        piece = points[fine == k]
-        if may_be_a_body(piece):
-            bodies[k] = Body(piece)
+        rows = np.flatnonzero(fine == k)
+        if may_be_a_body(points[rows]):
+            bodies[k] = Body(points, rows)
     out = np.full(len(points), -1, np.int32)
     groups: list[list[int]] = []
     for k in bodies:
@@ -85,38 +85,36 @@ def with_their_feet(parts: list[np.ndarray], points: np.ndarray, reach_m: float)
     """Parts (rows of points (N, 3)), in order, each with the later ones that stand over or under it, at most reach_m away: a
     seat and its foot, where what is between them was never seen.
     """
-    kept: list[list[np.ndarray]] = []
     bodies: list[Body] = []
-    for part in parts:
-        body = Body(points[part])
+    for part, low, high in zip(parts, *corners_of(parts, points), strict=True):
+        body = Body(points, part, (low.tolist(), high.tolist()))
         for k, other in enumerate(bodies):
             if stacked(body, other, reach_m):
-                kept[k].append(part)
-                bodies[k] = Body(points[np.concatenate(kept[k])])
+                bodies[k] = Body(points, np.concatenate([other.rows, part]))
                 break
         else:
-            kept.append([part])
             bodies.append(body)
-    return [np.concatenate(k) for k in kept]
+    return [body.rows for body in bodies]
 
 
-@dataclass(frozen=True, eq=False)
 class Body:
-    """(N, 3) points of something solid, and what tells how bodies stand to each other."""
+    """Something solid, rows of points (N, 3), and what tells how bodies stand to each other.
 
-    points: np.ndarray
+    box: its lowest and highest corner along the axes; found where it is not given.
+    """
 
-    @cached_property
-    def box(self) -> tuple[list[float], list[float]]:
-        """Lowest and highest corner along the axes."""
-        low, high = corners(self.points)
-        return low.tolist(), high.tolist()
+    def __init__(
+        self, points: np.ndarray, rows: np.ndarray, box: tuple[list[float], list[float]] | None = None
+    ) -> None:
+        self.points, self.rows = points, rows
+        low, high = box or map(np.ndarray.tolist, corners(points[rows]))
+        self.box = low, high
 
     @cached_property
     def plan(self) -> np.ndarray:
         """The cells of the ground below, ascending."""
-        cell = np.floor(self.points[:, :2] / PLAN_CELL_M).astype(np.int64)
-        return np.unique((cell[:, 0] << 32) + cell[:, 1])
+        cell = np.floor(self.points[self.rows, :2] / PLAN_CELL_M).astype(np.int64)
+        return distinct((cell[:, 0] << 32) + cell[:, 1])
 
     def plan_shared(self, other: Body) -> float:
         """Common ground as a share of the smaller's."""
