@@ -37,13 +37,13 @@ class Recorder(Scorer):
 
     last: tuple[Regions, np.ndarray, list[np.ndarray]] | None = None
 
-    def likely(self, prepared: PreparedMap, *rest: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def likely(self, prepared: PreparedMap, *rest: object) -> tuple[np.ndarray, np.ndarray]:
         found = super().likely(prepared, *rest)
         self._prepared, self._likely = prepared, found[0]
         return found
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
-        members = [self._likely[regions.evidence.members(cells)] for cells in regions.cells]
+        members = [self._likely[np.sort(regions.evidence.members(cells))] for cells in regions.cells]
         self.last = regions, traits(regions, common), [self._prepared.rows_of(m)[0] for m in members]
         return super().score(regions, common)
 

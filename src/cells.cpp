@@ -119,12 +119,12 @@ std::vector<int64_t> held_by(const int64_t* numbers, int64_t n, int64_t halvings
 extern "C" {
 
 // The cells (n) whose share of the softmax reaches `least`, their shares, and of all cells the rank: the query's logit less
-// the logarithm of the pool's sum, −inf for the dead. codes (n, dim); directions (1 + rivals + removed, padded: dim and
+// the logarithm of the pool's sum. codes (n, dim); directions (1 + rivals + removed, padded: dim and
 // zeros to a multiple of 8): of the query, of phrases beside the pool and of the pool's nouns that do not compete. taken
 // (256): which nouns those are. whole (dim) times step: the query's direction, rounded; cells that are under `bound` by it
 // are no candidates unless their likeliest noun is taken. Returns how many.
-WIDE int64_t likely(const int8_t* codes, int64_t n, int64_t dim, const float* gain, const float* competition,
-                    const uint8_t* top, const uint8_t* alive, const float* directions, int64_t padded,
+WIDE int64_t likely_of(const int8_t* codes, int64_t n, int64_t dim, const float* gain, const float* competition,
+                    const uint8_t* top, const float* directions, int64_t padded,
                     const int16_t* whole, float step, int64_t rivals, int64_t removed, const uint8_t* taken,
                     float bound, float least, float least_rest, float* ranks, int32_t* cells, float* shares) {
   const int64_t many = 1 + rivals + removed;
@@ -136,9 +136,9 @@ WIDE int64_t likely(const int8_t* codes, int64_t n, int64_t dim, const float* ga
     int64_t found = 0;
     for (int64_t i = begin; i < end; ++i) {
       const float logit = whole_dot(codes + i * dim, whole, dim) * (step * gain[i]);
-      ranks[i] = alive[i] ? logit - competition[i] : -INFINITY;
+      ranks[i] = logit - competition[i];
       some[found] = int32_t(i);
-      found += alive[i] && (ranks[i] >= bound || taken[top[i]]);
+      found += ranks[i] >= bound || taken[top[i]];
     }
     for (int64_t c = 0; c < found; ++c) {
       const int64_t i = some[c];

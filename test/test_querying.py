@@ -19,6 +19,7 @@ from sab3r_ros.querying import prepared
 from sab3r_ros.querying.compiled import connected_pieces
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
+from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.score import Scorer
 from sab3r_ros.types import MapSnapshot, Trajectory
@@ -65,7 +66,7 @@ def test_probability_is_the_softmax_over_cosines_of_language_vectors():
     ready = scorer.prepare(featured(features))
     cells = np.array([0, 3, 39])
     rows, cell = ready.rows_of(cells)
-    every, share, _ = scorer.likely(ready, phrases, 1e-9)
+    every, share = scorer.likely(ready, phrases, 1e-9)
     assert every.tolist() == list(range(40))
     exact = share[cells][cell]
     np.testing.assert_allclose(
@@ -84,11 +85,12 @@ def test_pruning_finds_what_an_exact_look_at_every_cell_finds(seed, query, least
     phrases = scorer.phrases(query, ("chair",))
     every = np.arange(300)
     exact = scorer.share(ready.codes, phrases)  # a feature's length does not count
-    cells, share, ranks = scorer.likely(ready, phrases, least)
+    cells, share = scorer.likely(ready, phrases, least)
     clear = np.abs(exact / least - 1) > 0.01
     assert set(every[(exact >= least) & clear]) == set(cells[clear[cells]].tolist())
     np.testing.assert_allclose(share, exact[cells], rtol=5e-3)
-    assert ranks.shape == (300,)
+    ranks, logit = scorer.ranks(ready, phrases), scorer.cosines(ready.codes, phrases.directions[:, :1])[:, 0]
+    np.testing.assert_allclose(ranks + ready.competition, logit / scorer.temperature, atol=0.01)
 
 
 def featured(*parts):
@@ -292,3 +294,33 @@ def test_a_map_that_is_asked_while_the_next_is_prepared_is_not_prepared_again(ro
     locator.prepare(newer)
     monkeypatch.setattr(locator.scorer, "prepare", None)
     assert locator.locate(room, "a chair").success and locator.locate(newer, "a chair").success
+
+
+def test_a_query_asked_again_finds_what_it_finds_the_first_time():
+    rng = np.random.default_rng(5)
+    scorer, words = (
+        Scorer(BASIS, ToyText(), LocateConfig()),
+        ToyText().encode(["sofa", "mug", "door", "chair"]),
+    )
+    blocks = featured(*np.linalg.solve(BASIS, words[rng.integers(0, 4, 900)].T).T.reshape(9, 100, 8))
+    looked = []
+    for kept in ([0, 1, 2], [0, 2, 3], [3, 0, 4, 5], [1, 2], [0, 1, 2, 3, 4, 5, 6, 7, 8]):
+        part = replace(blocks, blocks=tuple(blocks.blocks[k] for k in kept))
+        ready, fresh = scorer.prepare(part), Scorer(BASIS, ToyText(), LocateConfig())
+        looked.append(len(ready.alive))
+        answers = []
+        for one, prepared_map in ((scorer, ready), (fresh, fresh.prepare(part))):
+            cells, share = one.likely(prepared_map, one.phrases("couch"), 0.1)
+            assert (np.diff(cells) > 0).all()
+            answers.append(dict(zip(prepared_map.numbers[cells].tolist(), share.tolist(), strict=True)))
+        assert answers[0] == answers[1] and len(answers[0]) > 10
+    assert looked == sorted(looked)
+
+
+def test_what_was_not_asked_for_longest_is_forgotten():
+    recent = Recent(2)
+    recent.put("a", 1)
+    recent.put("b", 2)
+    assert recent.get("a") == 1
+    recent.put("c", 3)
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (1, None, 3)

@@ -16,8 +16,8 @@ WHOLE = 16_383  # steps of a direction on either side of zero
 LANES = 8  # of floats, that are multiplied at a time
 COUNT, REAL, FLOAT = ctypes.c_int64, ctypes.c_double, ctypes.c_float
 ARGUMENTS = {
-    "likely": (
-        *(CODES, COUNT, COUNT, FLOATS, FLOATS, BYTES, FLAGS, FLOATS, COUNT),
+    "likely_of": (
+        *(CODES, COUNT, COUNT, FLOATS, FLOATS, BYTES, FLOATS, COUNT),
         *(STEPS, FLOAT, COUNT, COUNT, FLAGS),
         *(FLOAT, FLOAT, FLOAT, FLOATS, ROWS, FLOATS),
     ),
@@ -52,7 +52,6 @@ def likely(
     gain: np.ndarray,
     competition: np.ndarray,
     top: np.ndarray,
-    alive: np.ndarray,
     directions: np.ndarray,
     rivals: int,
     taken: np.ndarray,
@@ -61,7 +60,7 @@ def likely(
     least_rest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One pass over the cells of a `PreparedMap`: those whose share of the softmax is at least `least`, their shares, and
-    (C,) float32, of all cells, the query's logit less `competition`.
+    (C,) float32, of all cells, the query's logit less `competition`. The dead are looked at, too.
 
     directions: (D, 1 + rivals + R) of the query, of phrases that compete beside the nouns, and of the R nouns, by numbers
     `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell under `bound` is left out
@@ -75,8 +74,8 @@ def likely(
     out, shares, cells = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
     gone = np.zeros(256, bool)
     gone[taken] = True
-    count = library().likely(
-        *(codes, n, dim, gain, competition, top, alive, padded, padded.shape[1], whole, step),
+    count = library().likely_of(
+        *(codes, n, dim, gain, competition, top, padded, padded.shape[1], whole, step),
         *(rivals, len(taken), gone, bound, least, least_rest, out, cells, shares),
     )
     return cells[:count].copy(), shares[:count].copy(), out

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
@@ -14,14 +15,16 @@ from sab3r_ros.querying.language import COLORS, Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower, with_odds
-from sab3r_ros.querying.objects import point_on, spread, upright_box, without_crumbs
+from sab3r_ros.querying.objects import Box, point_on, spread, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
+from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Evidence, best_disjoint
 from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
 from sab3r_ros.querying.split import came_apart, with_their_feet
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
+RECENT_SHAPES = 128  # things whose box and place are remembered, 3 MB
 LEAST_SHARE = 0.011  # cells with less are no part of anything that is found
 COMMON = 0.01  # the map's most likely hundredth tells how common in it the query is
 SAME_THING = 0.5  # share of the smaller object's voxels from which two queries' objects are one thing
@@ -31,14 +34,13 @@ REACH_M = 0.3  # a point farther than this from the map points at nothing
 
 @dataclass(frozen=True)
 class Search:
-    """One pass over the map. ranks: (C,) how near each cell comes. things: of each the score, its cells and their shares, best
-    first, also one under the threshold where none is above it. rows: cells → rows of the map, and the cell of each.
+    """What a query finds in a map. things: of each the score, its cells and their shares, best first, also one under the
+    threshold where none is above it.
     """
 
     phrases: PhraseSet
-    ranks: np.ndarray
+    prepared: PreparedMap
     things: list[tuple[float, np.ndarray, np.ndarray]]
-    rows: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
     def count(self, threshold: float) -> int:
         """How many things score as much."""
@@ -58,6 +60,7 @@ class Locator:
         self.config = config or LocateConfig()
         self.scorer = Scorer(feature_basis, text, self.config)
         self.memory = ObjectMemory()
+        self._shapes: Recent[tuple[np.ndarray, Box, np.ndarray]] = Recent(RECENT_SHAPES)
         self._ready: tuple[PreparedMap, ...] = ()  # the newest, and the one before: it may still be asked
 
     def locate(
@@ -234,9 +237,9 @@ class Locator:
     def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float) -> Search:
         """Candidate regions of the cells that may be it, each scored; the best of those that overlap are things."""
         prepared, c = self._prepared(snapshot), self.config
-        likely, share, ranks = self.scorer.likely(prepared, phrases, LEAST_SHARE)
+        likely, share = self.scorer.likely(prepared, phrases, LEAST_SHARE)
         if len(likely) == 0:
-            return Search(phrases, ranks, [], prepared.rows_of)
+            return Search(phrases, prepared, [])
         count = 1 + int(COMMON * prepared.alive.sum())  # of cells that are the map's most likely hundredth
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
         voxels = prepared.counts(likely)
@@ -268,17 +271,22 @@ class Locator:
         kept = [(float(score_of[part].max()), part) for part in parts] or chosen[:1]
         kept.sort(key=lambda thing: -thing[0])
         members = [(score, np.sort(evidence.members(part))) for score, part in kept]
-        return Search(phrases, ranks, [(s, likely[m], share[m]) for s, m in members], prepared.rows_of)
+        return Search(phrases, prepared, [(s, likely[m], share[m]) for s, m in members])
 
     def _objects(self, snapshot: MapSnapshot, label: str, search: Search, count: int) -> list[LocatedObject]:
-        """The first things of a search, whole."""
+        """The first things of a search, whole. Cells never change: what some are like is computed once."""
         out = []
         for score, cells, share in search.things[:count]:
-            rows, cell = search.rows(cells)
-            some = spread(len(rows))
-            points = snapshot.points_of(rows[some])
-            weight = np.maximum(snapshot.confidence_of(rows[some]), 1e-6) * share[cell[some]]
-            box, center = upright_box(points), point_on(points, weight)
+            rows, cell = search.prepared.rows_of(cells)
+            key = search.prepared.generation, search.phrases.key, blake2b(cells.tobytes()).digest()
+            shape = self._shapes.get(key)
+            if shape is None:
+                some = spread(len(rows))
+                points = snapshot.points_of(rows[some])
+                weight = np.maximum(snapshot.confidence_of(rows[some]), 1e-6) * share[cell[some]]
+                shape = point_on(points, weight), upright_box(points), points
+                self._shapes.put(key, shape)
+            center, box, points = shape
             out.append(LocatedObject(label, score, center, box.center, box.R, box.size, rows, sample=points))
         return out
 
@@ -288,9 +296,10 @@ class Locator:
             (nearest,) = self._objects(snapshot, label, search, 1)
             near, place, score = nearest.indices, nearest.centroid, nearest.score
         else:
-            count = min(self.config.min_voxels, len(search.ranks))
-            nearest = np.argpartition(search.ranks, len(search.ranks) - count)[-count:]
-            near, _ = search.rows(np.sort(nearest))
+            ranks = self.scorer.ranks(search.prepared, search.phrases)
+            count = min(self.config.min_voxels, len(ranks))
+            nearest = np.sort(np.argpartition(ranks, len(ranks) - count)[-count:])
+            near, _ = search.prepared.rows_of(nearest)
             share = self.scorer.share(snapshot.features_of(near), search.phrases)
             place, score = snapshot.points_of(near)[share.argmax()], float(share.mean())
         name = self.scorer.looks_like(snapshot.features_of(near).astype(np.float32).mean(0), search.phrases)

@@ -20,7 +20,8 @@ MOST_DEAD = 0.5  # cells of blocks that are gone, as a share of the others, befo
 
 @dataclass(frozen=True)
 class PreparedMap:
-    """A map, ready to be asked: C cells, some of them dead, of blocks that the map no longer has.
+    """A map, ready to be asked: C cells, some of them dead, of blocks that the map no longer has. Maps of one generation
+    share their first cells.
 
     numbers: (C,) int64 place of each. codes: (C, D) int8 mean features. gain: (C,) float32 that makes codes · direction the
     cosine of the language vectors, divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp
@@ -29,6 +30,7 @@ class PreparedMap:
 
     snapshot: MapSnapshot
     cell_m: float
+    generation: int
     numbers: np.ndarray
     codes: np.ndarray
     gain: np.ndarray
@@ -85,7 +87,7 @@ class MapIndex:
 
     def __init__(self, gram: np.ndarray, pool: np.ndarray, temperature: float) -> None:
         self.gram, self.pool, self.temperature = gram, pool, temperature
-        self._lock = threading.Lock()
+        self._lock, self._generation = threading.Lock(), 0
         self._begin(0.0)
 
     def _begin(self, cell_m: float) -> None:
@@ -95,7 +97,7 @@ class MapIndex:
         self._first = Log([np.zeros(1, np.int64)], 1)
         self._rows = Log([np.zeros(0, np.int32)], 0)
         self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
-        self._cell_m, self._count = cell_m, 0
+        self._cell_m, self._count, self._generation = cell_m, 0, self._generation + 1
 
     def prepare(self, snapshot: MapSnapshot, cell_m: float) -> PreparedMap:
         """A snapshot with cells of cell_m metres; cheap if the last one was like it."""
@@ -138,7 +140,9 @@ class MapIndex:
         *columns, block = self._cells.columns()
         (first,), (rows,) = self._first.columns(), self._rows.columns()
         alive = starts[block] >= 0
-        return PreparedMap(snapshot, self._cell_m, *columns, alive, block, first, rows, starts)
+        return PreparedMap(
+            snapshot, self._cell_m, self._generation, *columns, alive, block, first, rows, starts
+        )
 
     def _sweep(self, ready: PreparedMap) -> None:
         """Forget the cells of blocks that a prepared map does not have."""

@@ -9,12 +9,14 @@ region into a score.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.compiled import likely
 from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap
+from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
@@ -24,6 +26,7 @@ POOL = tuple(dict.fromkeys(CANONICAL + BACKGROUND + INDOOR))
 LEAST_REST = (
     1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
 )
+RECENT = 16  # queries whose cells are remembered: asked again, only what is new in the map is looked at
 LEAST_CELL = 1.25  # edge of a cell, in voxels
 ROUNDING = 0.01  # in the logarithm of a share, of what is rounded and summed in another order
 TRAITS = ("strength", "fade", "lead", "common", "size", "fill")  # a candidate's, in LocateConfig as score_…
@@ -42,6 +45,16 @@ def logit_of(share: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Of the first `size` cells of a generation of maps, also the dead: those that reach a share, ascending, and their shares."""
+
+    generation: int
+    size: int
+    cells: np.ndarray
+    share: np.ndarray
+
+
+@dataclass(frozen=True)
 class PhraseSet:
     """A query and its competitors. names: (P,), the query first, then the distractors, then the nouns.
 
@@ -53,6 +66,11 @@ class PhraseSet:
     directions: np.ndarray
     taken: np.ndarray
     distractors: int
+
+    @cached_property
+    def key(self) -> tuple[bytes, bytes]:
+        """The same for what means the same."""
+        return self.directions[:, : 1 + self.distractors].tobytes(), self.taken.tobytes()
 
 
 def traits(regions: Regions, common: float) -> np.ndarray:
@@ -88,12 +106,18 @@ class Scorer:
         self.pool_vectors = text.encode(list(POOL))
         self.pool = self.basis.T @ self.pool_vectors.T  # (D, P) directions of the nouns
         self.temperature = config.temperature * text.spread
+        self._asked: Recent[PhraseSet] = Recent(RECENT)
+        self._found: Recent[Found] = Recent(RECENT)
         self.index = MapIndex(self.gram, self.pool, self.temperature)
         self.synonym_cosine = 1 - (1 - config.synonym_cosine) * text.spread
 
     def phrases(self, query: str, distractors: tuple[str, ...] = ()) -> PhraseSet:
         """The query against everything that does not mean nearly the same. Distractors always compete."""
-        return self.against(normalise(query), self.text.encode([query])[0], distractors)
+        known = self._asked.get((query, distractors))
+        if known is None:
+            known = self.against(normalise(query), self.text.encode([query])[0], distractors)
+            self._asked.put((query, distractors), known)
+        return known
 
     def against(self, name: str, vector: np.ndarray, distractors: tuple[str, ...] = ()) -> PhraseSet:
         """The same for a unit vector (L,) of the language space, which need not come from words."""
@@ -140,17 +164,39 @@ class Scorer:
 
     def likely(
         self, prepared: PreparedMap, phrases: PhraseSet, least: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cells whose `share` is at least `least` (0..1, exclusive), their shares, and (C,) float32 that ranks all cells.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cells whose `share` is at least `least` (0..1, exclusive), ascending, and their shares.
 
-        One product of integers over the map finds the cells that can reach it. Where the likeliest noun n competes with the
+        A query that was asked lately is asked of the cells that have come since.
+        """
+        known, size = self._found.get((phrases.key, least)), len(prepared.alive)
+        if known is None or known.generation != prepared.generation:
+            known = Found(prepared.generation, 0, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        if known.size < size:
+            cells, share, _ = self._looked(prepared, phrases, least, known.size)
+            cells = np.concatenate([known.cells, cells + np.int32(known.size)])
+            known = Found(prepared.generation, size, cells, np.concatenate([known.share, share]))
+            self._found.put((phrases.key, least), known)
+        good = np.flatnonzero(prepared.alive[known.cells[: np.searchsorted(known.cells, size)]])
+        return known.cells[good], known.share[good]
+
+    def ranks(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
+        """(C,) float32 that ranks all cells, −inf for the dead."""
+        return np.where(prepared.alive, self._looked(prepared, phrases, 1 - 1e-6, 0)[2], -np.inf)
+
+    def _looked(
+        self, prepared: PreparedMap, phrases: PhraseSet, least: float, start: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`likely` of the cells from `start` on, counted from there, and (C − start,) how near each comes.
+
+        One product of integers finds the cells that can reach it. Where the likeliest noun n competes with the
         query, no removed noun is likelier, so that the competitors hold at least 1 / (removed + 1) of the pool.
         """
         rivals, removed = phrases.distractors, phrases.taken
         directions = np.concatenate([phrases.directions[:, : 1 + rivals], self.pool[:, removed]], 1)
         bound = np.log(least / (1 - least) / (len(removed) + 1)) - ROUNDING
-        columns = (prepared.codes, prepared.gain, prepared.competition, prepared.top, prepared.alive)
-        return likely(*columns, directions, rivals, removed, bound, least, LEAST_REST)
+        columns = (prepared.codes, prepared.gain, prepared.competition, prepared.top)
+        return likely(*(c[start:] for c in columns), directions, rivals, removed, bound, least, LEAST_REST)
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""
