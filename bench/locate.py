@@ -102,9 +102,8 @@ def main() -> None:
     if args.full:
         full = rooms_of(args.rooms, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
         rows |= quality("mapped from images", full, text, config)[0]
-        rows["mapped from images: rooms with a map of three keyframes or more"] = (
-            f"{len(full)} of {len(exact)}"
-        )
+        mapped = sum(len(room.snapshot) > 0 for room in full)
+        rows["mapped from images: rooms with a map of three keyframes or more"] = f"{mapped} of {len(full)}"
     for name, kind in PEERS.items() if validation else ():
         threshold = best_threshold(kind, validation, text)
         theirs = tally_of(
@@ -126,7 +125,7 @@ def rooms_of(folder: Path, args: argparse.Namespace, build) -> list[RoomMap]:
     shard, maps = Shard(folder, Vocabulary(), tuple(args.size)), []
     for a, b in tqdm(list(shard._rooms(0))[: args.limit], desc=folder.name, disable=None):
         room = build(shard, a, b)
-        if room is not None and room.things:
+        if room.things:
             maps.append(room)
     return maps
 

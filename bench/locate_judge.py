@@ -176,7 +176,10 @@ def judge(
 
 
 def ask_room(room: RoomMap, ask: Ask, everything: list[str], text: TextEncoder, tally: Tally) -> None:
-    """Every present name, and absent ones."""
+    """Every present name, and absent ones. Of a map that is empty all is missed."""
+    if not len(room.snapshot):
+        tally.missed += sum(map(len, present(room).values()))
+        return
     for name, things in present(room).items():
         judge(room, name, ask(name), things, text, tally)
     for name in absent(room, everything, text):

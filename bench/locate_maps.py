@@ -19,6 +19,7 @@ VOXEL_M = 0.04
 REACH_M = 0.25  # a mapped voxel belongs to the true thing within this distance
 PIXEL_STRIDE = 2  # each fourth pixel is enough for voxels of this size
 LEAST_VOXELS = 25  # smaller things are not asked for
+LEAST_KEYFRAMES = 3  # a shorter path does not say where the map lies in the room
 STRUCTURE = ("wall", "floor", "ceiling")
 
 
@@ -115,10 +116,14 @@ def named_instances(shard: Shard, a: int, b: int) -> dict[int, tuple[str, str, s
 def things_of(
     instance: np.ndarray, names: dict[int, tuple[str, str, str]], points: np.ndarray, exact: np.ndarray
 ) -> list[Thing]:
-    """Furniture with enough voxels to be asked for. points (M, 3), exact (M,): true voxels and their instances."""
-    rows = {i: np.flatnonzero(instance == i) for i in names if names[i][1] not in STRUCTURE}
+    """Furniture with enough true voxels to be asked for, mapped or not. points (M, 3), exact (M,): those voxels and their
+    instances. instance: (N,) of the map's voxels.
+    """
+    seen = {i: exact == i for i in names if names[i][1] not in STRUCTURE}
     return [
-        Thing(*names[i], r, points[exact == i].mean(0)) for i, r in rows.items() if len(r) >= LEAST_VOXELS
+        Thing(*names[i], np.flatnonzero(instance == i), points[here].mean(0))
+        for i, here in seen.items()
+        if here.sum() >= LEAST_VOXELS
     ]
 
 
@@ -158,8 +163,9 @@ def predicted_map(shard: Shard, a: int, b: int, model: FeatureModel) -> RoomMap:
     )
 
 
-def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperConfig) -> RoomMap | None:
-    """What the mapper makes of the images alone, brought into the room by its camera path; None if it maps too little.
+def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperConfig) -> RoomMap:
+    """What the mapper makes of the images alone, brought into the room by its camera path: empty if that has fewer than
+    LEAST_KEYFRAMES, so that nothing of the room is found.
 
     A voxel is the thing whose true voxels are nearest, within REACH_M.
     """
@@ -168,9 +174,13 @@ def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperCo
         mapper.add_keyframe(Frame(np.asarray(shard.images[k]), float(k), shard.frames[k]["K"]))
     mapper.flush()
     snapshot = mapper.snapshot()
+    true_points, exact = exact_voxels(shard, a, b)
+    names = named_instances(shard, a, b)
     stamps = snapshot.trajectory.stamps.astype(int)
-    if len(stamps) < 3:
-        return None
+    if len(stamps) < LEAST_KEYFRAMES:
+        nothing = np.zeros(0, int)
+        things = things_of(nothing, names, true_points, exact)
+        return RoomMap(empty_map(model), nothing, things, model.feature_basis)
     truth = np.stack([shard.frames[k]["T_WC"] for k in stamps])
     s, R, t = umeyama(snapshot.trajectory.T_WC[:, :3, 3], truth[:, :3, 3])
     points = (s * snapshot.points @ R.T + t).astype(np.float32)
@@ -183,11 +193,14 @@ def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperCo
         snapshot.model_identity,
         snapshot.version,
     )
-    true_points, exact = exact_voxels(shard, a, b)
     distance, nearest = cKDTree(true_points).query(points, distance_upper_bound=REACH_M)
     instance = np.where(np.isfinite(distance), exact[np.minimum(nearest, len(exact) - 1)], 0)
-    names = named_instances(shard, a, b)
     return RoomMap(moved, instance, things_of(instance, names, true_points, exact), model.feature_basis)
+
+
+def empty_map(model: FeatureModel) -> MapSnapshot:
+    dim, trajectory = model.feature_basis.shape[1], Trajectory(np.zeros(0), np.zeros((0, 4, 4)))
+    return MapSnapshot((), dim, VOXEL_M, trajectory, model.identity, 1)
 
 
 def exact_voxels(shard: Shard, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
