@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sab3r_ros.config import AlignmentConfig
-from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.geometry.sim3 import Sim3, skew, umeyama
 from sab3r_ros.mapping.alignment import Edge, align_pair, normal_equations, refine, stacked
+from sab3r_ros.mapping.compiled import best_similarity
 
 CONFIG = AlignmentConfig()
 
@@ -108,3 +111,68 @@ def test_refinement_of_a_triangle_settles_on_the_truth():
     found = refine(start, edges, {0}, AlignmentConfig(scale_prior=10.0))
     for k in truth:
         assert np.allclose(found[k].matrix(), truth[k].matrix(), atol=2e-3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31))
+def test_three_matches_give_umeyamas_similarity(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(3, 3)) + [0, 0, 4]
+    Y = X @ Sim3.exp(rng.normal(0, 0.2, 7)).R.T * 1.2 + rng.normal(0, 0.05, (3, 3))
+    sets = np.arange(3)[None]
+    found, _ = best_similarity(Y, X, np.ones(3), sets, sets[0], 0.5, 1.0, 1.0)
+    s, R, t = umeyama(X, Y)
+    assert found.s == pytest.approx(s, rel=1e-6)
+    assert np.allclose(found.R, R, atol=1e-6) and np.allclose(found.t, t, atol=1e-5)
+
+
+def test_the_similarity_that_most_agree_with_is_taken():
+    rng = np.random.default_rng(0)
+    X, truth = rng.normal(size=(60, 3)) + [0, 0, 5], Sim3.exp(np.array([0.1, -0.2, 0.1, 0.3, 0, 0.1, 0.2]))
+    Y = truth.apply(X)
+    Y[40:] = rng.normal(size=(20, 3)) + [0, 0, 5]
+    sets, every = rng.integers(0, 60, (80, 3)), np.arange(60)
+    sets[3] = 7  # one match three times: no similarity
+    found, count = best_similarity(Y, X, np.ones(60), sets, every, 0.01, 0.1, 0.7)
+    assert 40 <= count < 50 and np.allclose(found.matrix(), truth.matrix(), atol=1e-6)
+    assert best_similarity(Y, X, np.ones(60), sets, every, 0.01, 0.1, 0.1)[1] < 40  # its scale is not allowed
+
+
+def equations_twin(poses, edges, column, config):
+    """Plain Gauss-Newton, a match and a look at a time."""
+    n = 7 * len(column)
+    A, b, total = np.zeros((n, n)), np.zeros(n), 0.0
+    sigma = np.array([config.ray_sigma_rad] * 3 + [config.log_depth_sigma])
+    for e in edges:
+        for i, j, Xi, Xj in ((e.i, e.j, e.Xi, e.Xj), (e.j, e.i, e.Xj, e.Xi)):
+            for x, y, weight in zip(Xi, Xj, e.weight, strict=True):
+                p = poses[j].apply(y)
+                away = p - poses[i].t
+                length = np.linalg.norm(away)
+                u, seen = away / length, poses[i].R @ x / np.linalg.norm(x)
+                r = np.r_[u - seen, np.log(length / (np.linalg.norm(x) * poses[i].s))] / sigma
+                kernel = 1 / (1 + r @ r / config.robust_width**2)
+                total += weight * (r @ r) * kernel
+                D = np.c_[-skew(p), np.eye(3), p]
+                J = np.r_[(np.eye(3) - np.outer(u, u)) / length @ D, (u @ D)[None] / length] / sigma[:, None]
+                full = np.zeros((4, n))
+                for k, sign in ((j, 1), (i, -1)):
+                    if k in column:
+                        full[:, column[k] : column[k] + 7] += sign * J
+                A += weight * kernel**2 * full.T @ full
+                b -= weight * kernel**2 * full.T @ r
+    return A, b, total
+
+
+def test_the_equations_are_those_of_a_plain_twin():
+    rng = np.random.default_rng(2)
+    poses = {k: random_pose(rng) for k in (4, 2, 7)}
+    edges = [edge(random_pose(rng), rng, i=i, j=j) for i, j in ((4, 2), (2, 7))]
+    edges = [Edge(e.i, e.j, e.Xi[:40], e.Xj[:40], rng.uniform(0.2, 5, 40)) for e in edges]
+    column = {2: 0, 7: 7}
+    for mine, twin in zip(
+        normal_equations(poses, stacked(edges), column, CONFIG),
+        equations_twin(poses, edges, column, CONFIG),
+        strict=True,
+    ):
+        assert np.allclose(mine, twin, rtol=1e-8, atol=1e-8 * np.abs(twin).max())

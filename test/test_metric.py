@@ -66,7 +66,9 @@ def test_odometry_makes_the_map_metric_in_its_own_frame():
     assert path_length(blind.trajectory().T_WC) < 0.7 * path_length(np.stack(truth))
     mapper = mapped(model, truth, odometry=truth)
     assert mapper.status().scale_known
-    assert np.linalg.norm(mapper.trajectory().T_WC[:, :3, 3] - np.stack(truth)[:, :3, 3], axis=1).max() < 0.05
+    # Four pointmaps with 3 % of noise know their own scale no better: all that comes after the first window is laid on them.
+    away = np.linalg.norm(mapper.trajectory().T_WC[:, :3, 3] - np.stack(truth)[:, :3, 3], axis=1)
+    assert away.max() < 0.03 * path_length(np.stack(truth))
     points = mapper.snapshot().points
     assert (np.abs(points[:, 2]) < 0.1).mean() > 0.05  # the floor lies at z = 0 of the odometry
 

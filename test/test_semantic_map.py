@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sab3r_ros.geometry.camera import pinhole
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.fading import BELIEVED, DOUBT, MAX_WEIGHT, PIXELS_A_VOXEL, Look, depth_ratio
+from sab3r_ros.mapping.fading import BELIEVED, DOUBT, MAX_WEIGHT, PIXELS_A_VOXEL, Look
+from sab3r_ros.mapping.meeting import Seen
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.tiles import voxel_keys
 from sab3r_ros.voxels import Voxels
@@ -273,7 +274,30 @@ def test_tiles_in_view_hold_every_voxel_that_projects_into_the_image():
         K, depth = pinhole(30.0, 30, 40), np.full((30, 40), 4.0, np.float32)
         numbers = np.unique(voxel_keys(points, 0.05) >> 16)
         tiles = Look(T_KW, K, depth, 0.2).tiles_in_view(numbers, 0.05)
-        through = depth_ratio(T_KW.apply(points), K, depth)[1] < 1
+        X = T_KW.apply(points)
+        uv = X[:, :2] / np.where(X[:, 2:] > 0, X[:, 2:], np.nan) * 30.0 + K[:2, 2]
+        through = ((uv > -0.5) & (uv < np.array([39.5, 29.5]))).all(1) & (X[:, 2] < 4.0)
         assert through.any()
         assert set(np.unique(voxel_keys(points[through], 0.05) >> 16)) <= set(tiles.tolist())
         assert len(tiles) < len(numbers)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.floats(-1, 1), st.floats(-1, 1))
+def test_fusing_and_moving_at_once_is_as_one_after_the_other(seed, x, y):
+    one, other = SemanticMap(0.1, 4), SemanticMap(0.1, 4)
+    *before, last = views(seed, 4)
+    for n, view in enumerate(before):
+        one.integrate(*view, n)
+        other.integrate(*view, n)
+    corrections = {1: Sim3.exp(np.array([0, 0, x, x, y, 0, 0])), 2: Sim3.exp(np.array([0, 0, y, y, x, 0, 0]))}
+    one.update(Seen(*last, np.full(len(last[0]), 9, np.int32)), corrections)
+    other.move(corrections)
+    other.integrate(*last, 9)
+    first, second = (snapshot_columns(w) for w in (one, other))
+    order = [np.argsort(voxel_keys(v.points, 0.1)) for v in (first, second)]
+    first, second = first.take(order[0]), second.take(order[1])
+    assert len(one) == len(first) == len(other) == len(second)
+    assert np.allclose(first.points, second.points, atol=1e-3)
+    assert np.allclose(first.features(), second.features(), atol=0.08)
+    assert (first.hits == second.hits).all() and (first.anchors == second.anchors).all()

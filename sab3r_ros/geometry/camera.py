@@ -39,9 +39,11 @@ def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray, rounds: int 
 def on_rays(points: np.ndarray, K: np.ndarray) -> np.ndarray:
     """The pointmap with its depths kept and its points moved onto the rays of K. (H, W, 3) → the same, float32."""
     h, w = points.shape[:2]
-    rays = (pixel_grid(h, w) - K[:2, 2]) / [K[0, 0], K[1, 1]]
-    z = points[..., 2:]
-    return np.concatenate([rays * z, z], -1).astype(np.float32)
+    z, out = points[..., 2].astype(np.float32), np.empty((h, w, 3), np.float32)
+    np.multiply(z, ((np.arange(w) - K[0, 2]) / K[0, 0]).astype(np.float32), out=out[..., 0])
+    np.multiply(z, ((np.arange(h) - K[1, 2]) / K[1, 1]).astype(np.float32)[:, None], out=out[..., 1])
+    out[..., 2] = z
+    return out
 
 
 def project(points: np.ndarray, K: np.ndarray) -> np.ndarray:

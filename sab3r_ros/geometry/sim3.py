@@ -8,6 +8,8 @@ import numpy as np
 from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
+SETTLED = 1e-3  # relative change of a robust fit's width that ends it
+
 
 @dataclass(frozen=True)
 class Sim3:
@@ -100,13 +102,14 @@ def umeyama(
     """
     w = np.ones(X.shape[:-1]) if w is None else w
     w = w / np.maximum(w.sum(-1, keepdims=True), 1e-12)
-    mx, my = (np.einsum("...n,...nk->...k", w, P) for P in (X, Y))
+    mx, my = ((w[..., None, :] @ P)[..., 0, :] for P in (X, Y))
     Xc, Yc = X - mx[..., None, :], Y - my[..., None, :]
-    U, D, Vt = np.linalg.svd(np.einsum("...n,...ni,...nj->...ij", w, Yc, Xc))
+    weighted = w[..., None] * Xc
+    U, D, Vt = np.linalg.svd(Yc.swapaxes(-1, -2) @ weighted)
     sign = np.ones(D.shape)
     sign[..., 2] = np.sign(np.linalg.det(U) * np.linalg.det(Vt))
     R = (U * sign[..., None, :]) @ Vt
-    spread = np.einsum("...n,...nk->...", w, Xc**2)
+    spread = np.einsum("...nk,...nk->...", weighted, Xc)
     s = (D * sign).sum(-1) / np.maximum(spread, 1e-12)
     return s, R, my - s[..., None] * np.einsum("...ij,...j->...i", R, mx)
 
@@ -115,13 +118,17 @@ def robust_umeyama(X: np.ndarray, Y: np.ndarray, w: np.ndarray, rounds: int = 10
     """Sim(3) with Y ≈ S X, reweighted by Geman-McClure on residuals relative to distance from Y's mean.
 
     X, Y: (N, 3). w: (N,) ≥ 0. Returns the similarity and the (N,) relative residuals. The kernel starts wide and
-    narrows to three times the median residual, so that a minority of outliers of any size does not matter.
+    narrows to three times the median residual, so that a minority of outliers of any size does not matter. It ends
+    early when that settles to a thousandth.
     """
     reach = np.linalg.norm(Y - np.median(Y, axis=0), axis=1).mean() + 1e-9
-    kernel = np.ones(len(X))
+    kernel, width = np.ones(len(X)), np.inf
     for _ in range(rounds):
         s, R, t = umeyama(X, Y, w * kernel)
-        r = np.linalg.norm(Y - (s * X @ R.T + t), axis=1) / reach
-        width = max(3 * float(np.median(r)), 1e-6)
+        miss = Y - (X @ (s * R.T) + t)
+        r = np.sqrt(np.einsum("nk,nk->n", miss, miss)) / reach
+        before, width = width, max(3 * float(np.median(r)), 1e-6)
+        if abs(before - width) < SETTLED * width:
+            break
         kernel = 1 / (1 + (r / width) ** 2) ** 2
     return Sim3(float(s), R, t), r

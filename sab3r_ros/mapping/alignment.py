@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from sab3r_ros.config import AlignmentConfig
-from sab3r_ros.geometry.sim3 import Sim3, skew, umeyama
+from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.compiled import best_similarity, library
 
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
 
@@ -85,22 +86,12 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
         return None
     p = edge.weight / edge.weight.sum()
     sets = rng.choice(m, (config.hypotheses, 3), p=p)
-    s, R, t = umeyama(edge.Xj[sets], edge.Xi[sets])
-    # Score on some of the matches: both cameras see the other's point in the matched direction, at a plausible distance.
     some = rng.choice(m, min(m, config.scored_matches), replace=False)
-    Xi, Xj, turn = (A.astype(np.float32) for A in (edge.Xi[some].T, edge.Xj[some].T, R))
-    there = turned(s[:, None, None].astype(np.float32) * turn, Xj) + t.T[:, :, None].astype(np.float32)
-    back = turned(turn.transpose(0, 2, 1), Xi)  # but for its length
-    back -= np.einsum("hki,hk->ih", turn, t.astype(np.float32))[:, :, None]
-    far, seen, square = dot(there, there), dot(Xi, Xi), np.float32(np.cos(config.inlier_angle_rad) ** 2)
-    agree = np.abs(np.log(far / seen)) < 2 * config.inlier_log_ratio
-    for ray, length, X, distance in ((there, far, Xi, seen), (back, dot(back, back), Xj, dot(Xj, Xj))):
-        along = dot(ray, X[:, None])
-        agree &= (along > 0) & (along**2 > square * length * distance)
-    scale_ok = np.abs(np.log(np.maximum(s, 1e-9))) < config.max_log_scale
-    best = int(np.where(scale_ok, (agree * edge.weight[some]).sum(1), -1).argmax())
-    start = Sim3(float(s[best]), R[best], t[best])
-    if agree[best].sum() * m / len(some) < config.min_matches / 2:
+    start, agreeing = best_similarity(
+        *(edge.Xi, edge.Xj, edge.weight, sets, some),
+        *(config.inlier_angle_rad, config.inlier_log_ratio, config.max_log_scale),
+    )
+    if agreeing * m / len(some) < config.min_matches / 2:
         return None
     part = slice(None, None, max(m // PAIR_MATCHES, 1))
     thinned = Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.weight[part])
@@ -163,9 +154,12 @@ def refine(
 
 @dataclass(frozen=True)
 class Looks:
-    """Many `Look`s side by side. parts: who looks, at whose points, and their columns. N matches in all, weight (N,)."""
+    """Many `Look`s side by side, N matches in all. pairs: (P, 2) int64, who looks, at whose points. ends: (P + 1,) int64,
+    where the matches of each begin. rays, points: (3, N). log_distance, weight: (N,).
+    """
 
-    parts: tuple[tuple[int, int, slice], ...]
+    pairs: np.ndarray
+    ends: np.ndarray
     rays: np.ndarray
     log_distance: np.ndarray
     points: np.ndarray
@@ -175,9 +169,9 @@ class Looks:
 def stacked(edges: Iterable[Edge]) -> Looks:
     """At least one edge."""
     looks, weights = zip(*((look, e.weight) for e in edges for look in e.looks), strict=True)
-    ends = np.cumsum([0, *map(len, weights)]).tolist()
     return Looks(
-        tuple((s.i, s.j, slice(a, b)) for s, a, b in zip(looks, ends[:-1], ends[1:], strict=True)),
+        np.array([(s.i, s.j) for s in looks], np.int64),
+        np.cumsum([0, *map(len, weights)]),
         np.concatenate([s.rays for s in looks], 1),
         np.concatenate([s.log_distance for s in looks]),
         np.concatenate([s.points for s in looks], 1),
@@ -189,69 +183,38 @@ def normal_equations(
     poses: dict[int, Sim3], looks: Looks, column: dict[int, int], config: AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """A, b of A δ = b and the robust cost; δ = (rotation, translation, log scale) perturbs free keyframes from the left."""
-    p, rays, eye = np.ones((4, len(looks.weight))), np.empty_like(looks.rays), np.empty_like(looks.rays)
-    log_distance = looks.log_distance.copy()
-    for i, j, part in looks.parts:
-        p[:3, part] = poses[j].s * poses[j].R @ looks.points[:, part] + poses[j].t[:, None]
-        rays[:, part], eye[:, part] = poses[i].R @ looks.rays[:, part], poses[i].t[:, None]
-        log_distance[part] += np.log(poses[i].s)
-    to_p = p[:3] - eye
-    length = np.sqrt(np.maximum(dot(to_p, to_p), 1e-18))
-    u = to_p / length  # where camera i sees j's point, in world axes
-    ray = (u - rays) / config.ray_sigma_rad
-    depth = (np.log(length) - log_distance) / config.log_depth_sigma
-    square = dot(ray, ray) + depth**2
-    kernel = 1 / (1 + square / config.robust_width**2)  # Geman-McClure's, its square root
-    cost = float(looks.weight @ (square * kernel))
-    w = looks.weight * kernel**2
-    # dp/dδ_j = D = [−[p]×, I, p] and dp/dδ_i = −D; a residual across u is α dp, one along it β dp. So with Dᵀu = `along`
-    # their part of A is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D + (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
-    alpha, beta = 1 / (length * config.ray_sigma_rad), 1 / (length * config.log_depth_sigma)
-    along = np.stack([*cross(p, u), *u, dot(p[:3], u)])
-    squares, bent = p * (w * alpha**2), along * (w * (beta**2 - alpha**2))
-    pull = (ray - u * dot(ray, u)) * (w * alpha) + u * (w * depth * beta)
+    H, g, cost = look_equations(
+        poses, looks, config.ray_sigma_rad, config.log_depth_sigma, config.robust_width
+    )
     n = 7 * len(column)
     A, b = np.zeros((n, n)), np.zeros(n)
-    for i, j, part in looks.parts:
-        H = point_jacobian_product(squares[:, part] @ p[:, part].T) + bent[:, part] @ along[:, part].T
-        G = (
-            p[:, part] @ pull[:, part].T
-        )  # (4, 3): its antisymmetric part turns, its trace scales, its last row shifts
-        g = np.array([G[1, 2] - G[2, 1], G[2, 0] - G[0, 2], G[0, 1] - G[1, 0], *G[3], np.trace(G[:3])])
+    for (i, j), H_look, g_look in zip(looks.pairs.tolist(), H, g, strict=True):
         for k, sign in ((j, 1.0), (i, -1.0)):
             if k in column:
                 c = column[k]
-                A[c : c + 7, c : c + 7] += H
-                b[c : c + 7] -= sign * g
+                A[c : c + 7, c : c + 7] += H_look
+                b[c : c + 7] -= sign * g_look
         if i in column and j in column:
             ci, cj = column[i], column[j]
-            A[ci : ci + 7, cj : cj + 7] -= H
-            A[cj : cj + 7, ci : ci + 7] -= H.T
+            A[ci : ci + 7, cj : cj + 7] -= H_look
+            A[cj : cj + 7, ci : ci + 7] -= H_look
     return A, b, cost
 
 
-def point_jacobian_product(M: np.ndarray) -> np.ndarray:
-    """(7, 7) sum of Dᵀ D with D = [−[p]×, I, p], from the (4, 4) moments M of (p, 1)."""
-    square = np.trace(M[:3, :3])
-    H = np.zeros((7, 7))
-    H[:3, :3] = square * np.eye(3) - M[:3, :3]
-    H[:3, 3:6], H[3:6, :3] = skew(M[:3, 3]), skew(M[:3, 3]).T
-    H[3:6, 3:6] = M[3, 3] * np.eye(3)
-    H[3:6, 6] = H[6, 3:6] = M[:3, 3]
-    H[6, 6] = square
-    return H
+def look_equations(
+    poses: dict[int, Sim3], looks: Looks, ray_sigma_rad: float, log_depth_sigma: float, robust_width: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Each look's part of the normal equations, (P, 7, 7) and (P, 7), for the keyframe looked at, and the cost of all.
 
-
-def turned(R: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """(H, 3, 3), (3, N) → (3, H, N): every point by every matrix, in one product."""
-    return (R.transpose(1, 0, 2).reshape(-1, 3) @ X).reshape(3, len(R), -1)
-
-
-def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(3, ...), (3, ...) → (...)."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def cross(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(3, N), (3, N) → its three rows. NumPy's takes five times as long."""
-    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+    That of the keyframe which looks is the same with the other sign: H, −H, −g.
+    """
+    place = {k: n for n, k in enumerate(poses)}
+    table = np.array([np.r_[T.s, T.R.ravel(), T.t] for T in poses.values()])
+    pairs = np.array([place[k] for k in looks.pairs.ravel().tolist()], np.int64)
+    n = len(looks.pairs)
+    H, g, cost = np.empty((n, 7, 7)), np.empty((n, 7)), np.empty(n)
+    library().look_equations(
+        *(table, pairs, looks.ends, n, looks.rays, looks.log_distance, looks.points, looks.weight),
+        *(len(looks.weight), ray_sigma_rad, log_depth_sigma, robust_width, H, g, cost),
+    )
+    return H, g, float(cost.sum())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
 
-FLOATS, REALS, NUMBERS, ROWS = (
+from sab3r_ros.geometry.sim3 import Sim3
+
+FLOATS, REALS, NUMBERS, ROWS, CELLS, BYTES, TABLE = (
     np.ctypeslib.ndpointer(kind, flags="C_CONTIGUOUS")
-    for kind in (np.float32, np.float64, np.int64, np.int32)
+    for kind in (np.float32, np.float64, np.int64, np.int32, np.uint16, np.uint8, np.uintp)
 )
-COUNT, REAL = ctypes.c_int64, ctypes.c_double
+COUNT, REAL, FLOAT, SEED = ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_uint64
 ARGUMENTS = {
     "both_ways": (FLOATS, COUNT, FLOATS, COUNT, COUNT, ROWS, ROWS),
     "matched": (
@@ -21,6 +24,20 @@ ARGUMENTS = {
     ),
     "peaks": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, REALS),
     "points_at": (FLOATS, COUNT, COUNT, REALS, COUNT, REAL, REALS),
+    "best_similarity": (*(REALS, REALS, REALS, NUMBERS, COUNT, NUMBERS, COUNT, REAL, REAL, REAL, REALS),),
+    "look_equations": (
+        *(REALS, NUMBERS, NUMBERS, COUNT, REALS, REALS, REALS, REALS, COUNT, REAL, REAL, REAL),
+        *(REALS, REALS, REALS),
+    ),
+    "places": (COUNT, TABLE, NUMBERS, TABLE, NUMBERS, CELLS, ROWS, ROWS, NUMBERS),
+    "settle": (
+        *(COUNT, TABLE, TABLE, NUMBERS, TABLE, NUMBERS, CELLS, ROWS, ROWS, COUNT, NUMBERS, NUMBERS, COUNT),
+        *(FLOATS, BYTES, FLOATS, FLOATS, ROWS, TABLE, FLOAT, SEED, ROWS, BYTES),
+    ),
+    "faded": (
+        *(COUNT, TABLE, TABLE, NUMBERS, FLOATS, FLOATS, FLOATS, COUNT, COUNT),
+        *(FLOAT, FLOAT, FLOAT, FLOAT, FLOAT, FLOAT, TABLE, NUMBERS, NUMBERS),
+    ),
 }
 
 
@@ -35,6 +52,11 @@ def library() -> ctypes.CDLL:
         function = getattr(compiled, name)
         function.argtypes, function.restype = kinds, COUNT
     return compiled
+
+
+def table(arrays: Iterable[np.ndarray | None]) -> np.ndarray:
+    """Addresses of contiguous arrays, 0 for None."""
+    return np.array([0 if a is None else a.ctypes.data for a in arrays], np.uintp)
 
 
 def floats(values: np.ndarray) -> np.ndarray:
@@ -86,3 +108,27 @@ def points_at(points: np.ndarray, uv: np.ndarray, edge: float) -> np.ndarray:
     h, w, _ = points.shape
     library().points_at(floats(points), h, w, np.ascontiguousarray(uv, float), len(uv), edge, out)
     return out
+
+
+def best_similarity(
+    Xi: np.ndarray,
+    Xj: np.ndarray,
+    weight: np.ndarray,
+    sets: np.ndarray,
+    some: np.ndarray,
+    angle_rad: float,
+    log_ratio: float,
+    most_log_scale: float,
+) -> tuple[Sim3, int]:
+    """Of the similarities Xi ≈ S Xj of three matches each, sets (H, 3) int64, the one with which most of the weight of the
+    matches `some` (S,) int64 agrees, and with how many of them.
+
+    Xi, Xj: (M, 3). weight: (M,). A match agrees if both cameras see the other's point in the matched direction, within
+    angle_rad, at the matched distance, within log_ratio. One whose log scale exceeds most_log_scale is none.
+    """
+    best = np.array([1, *np.eye(3).ravel(), 0, 0, 0], float)
+    Xi, Xj, weight = (np.ascontiguousarray(a, float) for a in (Xi, Xj, weight))
+    count = library().best_similarity(
+        *(Xi, Xj, weight, sets, len(sets), some, len(some), angle_rad, log_ratio, most_log_scale, best)
+    )
+    return Sim3(float(best[0]), best[1:10].reshape(3, 3).copy(), best[10:].copy()), count

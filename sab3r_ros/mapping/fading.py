@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.tiles import TILE, tile_centers
+from sab3r_ros.mapping.compiled import floats, library, table
+from sab3r_ros.mapping.tiles import TILE, Tile, tile_centers
 
 MAX_WEIGHT = 200.0  # summed confidence beyond which a voxel's mean keeps adapting at a constant rate
 DOUBT = 0.1  # of its confidence that a voxel on the surface seen loses to a look; hits give back more
 BELIEVED = 20.0  # confidence from which it loses none: seven pixels or so
+LEAST_CONFIDENCE = 1.0  # that of one pixel
 PIXELS_A_VOXEL = 4.0  # a look from so far that fewer fall into a voxel doubts it by so much less
 
 
@@ -38,40 +41,40 @@ class Look:
         inside = ((uv > -reach) & (uv < self.depth.shape[::-1] + reach)).all(1)
         return numbers[inside & (center[:, 2] > -radius) & (center[:, 2] < self.depth.max() + radius)]
 
-    def faded(
-        self, points: np.ndarray, confidence: np.ndarray, voxel_size_m: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that the look changes, and their new confidence.
+    def faded(self, tiles: Sequence[Tile], voxel_size_m: float) -> list[Tile | None]:
+        """Each of some tiles of the map with the confidence that the look leaves, or None where it changes nothing.
 
-        points (N, 3) float32 metres in the map frame, confidence (N,) float16, of voxels. One that is looked through loses
-        half. One that lies within the margin of the surface is doubted a little until it is BELIEVED: what noise has put
-        beside a surface goes, what is hit again stays, so that seeing a place again thickens nothing.
+        A voxel that is looked through loses half. One within the margin of the surface is doubted a little until it is
+        BELIEVED: what noise has put beside a surface goes, what is hit again stays, so that seeing a place again thickens
+        nothing. What is left with less than LEAST_CONFIDENCE goes.
         """
-        z, ratio = depth_ratio(self.T_KW.apply(points), self.K, self.depth)
-        through = ratio < 1 - self.margin
-        rows = np.flatnonzero(through | ((ratio <= 1 + self.margin) & (confidence < BELIEVED)))
-        through, held = through[rows], confidence[rows].astype(np.float32)
+        sizes = np.array([len(t) for t in tiles], np.int64)
+        changed, gone = np.empty_like(sizes), np.empty_like(sizes)
+        left = [np.empty(n, np.float16) for n in sizes.tolist()]
+        h, w = self.depth.shape
         pixels = (self.K[0, 0] * voxel_size_m * self.T_KW.s) ** 2 / PIXELS_A_VOXEL
-        doubt = 1 - DOUBT * np.minimum(pixels / z[rows] ** 2, 1)
-        return rows, np.where(through, np.minimum(held, MAX_WEIGHT) / 2, held * doubt)
+        library().faded(
+            *(
+                len(tiles),
+                table(t.voxels.points for t in tiles),
+                table(t.voxels.confidence for t in tiles),
+                sizes,
+            ),
+            *(
+                floats(self.T_KW.matrix()[:3]),
+                floats(self.K[[0, 1, 0, 1], [0, 1, 2, 2]]),
+                floats(self.depth),
+                h,
+                w,
+            ),
+            *(self.margin, pixels, DOUBT, BELIEVED, MAX_WEIGHT, LEAST_CONFIDENCE, table(left), changed, gone),
+        )
+        return [
+            self._with(tile, confidence, lost > 0) if some else None
+            for tile, confidence, some, lost in zip(tiles, left, changed.tolist(), gone.tolist(), strict=True)
+        ]
 
-
-def depth_ratio(points: np.ndarray, K: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) float32 each: depth of camera points (N, 3), and it over that of the surface seen at their pixels.
-
-    The ratio is inf where no surface is.
-    """
-    h, w = depth.shape
-    x, y, z = points.T.astype(np.float32, order="C")
-    scale = 1 / np.maximum(z, np.float32(1e-6))
-    u, v = (
-        x * (scale * np.float32(K[0, 0])) + np.float32(K[0, 2]),
-        y * (scale * np.float32(K[1, 1])) + np.float32(K[1, 2]),
-    )
-    rows = np.flatnonzero((z > 1e-6) & (u > -0.5) & (u < w - 0.5) & (v > -0.5) & (v < h - 0.5))
-    pixel = np.rint(v[rows]).astype(np.int64) * w + np.rint(u[rows]).astype(np.int64)
-    surface = depth.ravel().take(pixel)
-    rows, surface = rows[surface > 0], surface[surface > 0]
-    ratio = np.full(len(points), np.inf, np.float32)
-    ratio[rows] = z[rows] / surface
-    return z, ratio
+    @staticmethod
+    def _with(tile: Tile, confidence: np.ndarray, lost: bool) -> Tile:
+        tile = Tile(tile.cells, replace(tile.voxels, confidence=confidence))
+        return tile.kept(confidence >= LEAST_CONFIDENCE) if lost else tile

@@ -7,8 +7,6 @@ a list of tiles, a keyframe costs what it touches however large the map is, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -16,12 +14,11 @@ from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.fading import Look
 from sab3r_ros.mapping.homes import Homes
 from sab3r_ros.mapping.meeting import Seen, meet
-from sab3r_ros.mapping.tiles import Change, Tile, voxel_keys
+from sab3r_ros.mapping.tiles import Tile, voxel_keys
 from sab3r_ros.voxels import Voxels, voxel_bytes
 
 SLACK = 0.02  # share of the memory cap that is freed at a time
 MOST_FADING = 40_000  # voxels that a keyframe looks through: what is left out is met by another
-LEAST_CONFIDENCE = 1.0  # a voxel that has faded below the confidence of one pixel goes
 
 
 class SemanticMap:
@@ -122,23 +119,18 @@ class SemanticMap:
         starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
         keys = keys.take(starts)
         numbers, cells = keys >> 16, (keys & 0xFFFF).astype(np.uint16)
-        cuts = np.r_[0, np.flatnonzero(np.diff(numbers)) + 1, len(keys)].tolist()
-        parts = {int(numbers[a]): slice(a, b) for a, b in pairwise(cuts)}
-        changes = {
-            n: Change(self._tiles.get(n, self._empty), leave.get(n), cells[part]) for n, part in parts.items()
-        }
-        known = np.concatenate([c.known for c in changes.values()])
-        held = Voxels.joined([c.tile.voxels.take(c.held) for c in changes.values()])
-        voxels, fresh = meet(seen, moved, order, starts, known, held, self._rng)
-        arrived = ~known
-        arrived[known] = voxels.anchors[known] != held.anchors
-        self._homes.settle_in(numbers[arrived], voxels.anchors[arrived])
-        for n, change in changes.items():
-            self._put(n, change.result(Voxels(*(column[parts[n]] for column in voxels.columns()))))
-        for n, rows in leave.items():
-            if n not in changes:
-                self._put(n, self._tiles[n].kept(~rows))
-        return fresh
+        places = np.union1d(numbers, list(leave)) if leave else np.unique(numbers)
+        bounds = np.r_[np.searchsorted(numbers, places), len(numbers)]
+        places = places.tolist()
+        met = meet(
+            [self._tiles.get(n, self._empty) for n in places],
+            [leave.get(n) for n in places],
+            *(cells, bounds, seen, moved, order, np.r_[starts, len(order)], int(self._rng.integers(1 << 62))),
+        )
+        for n, tile in zip(places, met.tiles, strict=True):
+            self._put(n, tile)
+        self._homes.settle_in(numbers[met.arrived], met.anchors[met.arrived])
+        return int(met.fresh.sum())
 
     def _put(self, number: int, tile: Tile) -> None:
         self.size += len(tile) - len(self._tiles.get(number, self._empty))
@@ -174,7 +166,7 @@ class SemanticMap:
         return count * self.row_bytes <= self.max_bytes
 
     def fade(self, look: Look) -> int:
-        """What a keyframe looks through loses confidence; voxels with too little left go. Returns how many.
+        """What a keyframe looks through, see `Look`, loses confidence or goes. Returns how many voxels went.
 
         Looks at MOST_FADING voxels, of tiles at random.
         """
@@ -184,19 +176,10 @@ class SemanticMap:
         tiles = tiles[: np.searchsorted(ends(tiles), MOST_FADING)]
         if not tiles:
             return 0
-        points = np.concatenate([tile.voxels.points for tile in tiles])
-        confidence = np.concatenate([tile.voxels.confidence for tile in tiles])
-        rows, confidence[rows] = look.faded(points, confidence, self.voxel_size_m)
-        before, stop = self.size, ends(tiles)
-        changed = np.diff(np.searchsorted(rows, np.r_[0, stop])) > 0
-        for n, tile, some, end in zip(numbers, tiles, changed.tolist(), stop.tolist(), strict=False):
-            if some:
-                left = confidence[end - len(tile) : end].copy()
-                faded, keep = (
-                    Tile(tile.cells, replace(tile.voxels, confidence=left)),
-                    left >= LEAST_CONFIDENCE,
-                )
-                self._put(n, faded if keep.all() else faded.kept(keep))
+        before = self.size
+        for n, left in zip(numbers, look.faded(tiles, self.voxel_size_m), strict=False):
+            if left is not None:
+                self._put(n, left)
         return before - self.size
 
 

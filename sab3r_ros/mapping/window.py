@@ -21,6 +21,7 @@ LEAST_OVERLAP = (
     0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
 )
 LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
+GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
 SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
 
@@ -101,7 +102,8 @@ class Window:
         if keyframe.id not in self._views:
             partner = self._neighbour(keyframe)
             view, _ = self.model.decode(keyframe.encoding, partner.encoding)
-            self.focal.update(view)
+            if keyframe.K is None:
+                self.focal.update(view)
             K = self.focal.K(keyframe)
             points = view.points if K is None else on_rays(view.points, K)
             self._views[keyframe.id] = View(
@@ -133,7 +135,10 @@ class Window:
                 # The newer one first: its own-frame view comes from the same decoding.
                 found = match_views(*self.model.decode(b.encoding, a.encoding))
                 matches = Matches(found.second, found.first, found.weight)
-            best = np.argsort(-matches.weight)[: self.config.max_matches]
+            # Among equals, some from everywhere.
+            best = np.lexsort((np.arange(len(matches)) * GOLDEN % 1, -matches.weight))[
+                : self.config.max_matches
+            ]
             uv_a, uv_b, weight = matches.first[best], matches.second[best], matches.weight[best]
             Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)
             good = np.isfinite(Xa).all(1) & np.isfinite(Xb).all(1) & (Xa[:, 2] > 1e-3) & (Xb[:, 2] > 1e-3)

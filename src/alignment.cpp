@@ -1,0 +1,190 @@
+// Similarities from matched points. All arrays are the caller's (sab3r_ros/mapping/compiled.py), contiguous.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace {
+
+struct Vec {
+  double x, y, z;
+  Vec operator-(const Vec& o) const { return {x - o.x, y - o.y, z - o.z}; }
+  Vec operator+(const Vec& o) const { return {x + o.x, y + o.y, z + o.z}; }
+  Vec operator*(double s) const { return {x * s, y * s, z * s}; }
+};
+double dot(const Vec& a, const Vec& b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
+Vec cross(const Vec& a, const Vec& b) { return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x}; }
+
+struct Similarity {
+  double s, R[3][3], t[3];
+};
+
+// Axes of a triangle's plane: along its first edge, across, and its normal. False if its points are on a line.
+bool axes(const Vec* p, Vec* axis) {
+  const Vec edge = p[1] - p[0], normal = cross(edge, p[2] - p[0]);
+  const double length = std::sqrt(dot(edge, edge)), area = std::sqrt(dot(normal, normal));
+  if (!(length > 1e-12 && area > 1e-12)) return false;
+  axis[0] = edge * (1 / length), axis[2] = normal * (1 / area), axis[1] = cross(axis[2], axis[0]);
+  return true;
+}
+
+// Least squares y ≈ s R x + t of three points: their planes coincide, and in the plane it is one angle (Horn, JOSA A 1987).
+bool three_points(const Vec* x, const Vec* y, Similarity* out) {
+  Vec ax[3], ay[3];
+  if (!axes(x, ax) || !axes(y, ay)) return false;
+  const Vec mx = (x[0] + x[1] + x[2]) * (1.0 / 3), my = (y[0] + y[1] + y[2]) * (1.0 / 3);
+  double along = 0, across = 0, spread = 0;
+  for (int k = 0; k < 3; ++k) {
+    const Vec a = x[k] - mx, b = y[k] - my;
+    const double u = dot(a, ax[0]), v = dot(a, ax[1]), p = dot(b, ay[0]), q = dot(b, ay[1]);
+    along += p * u + q * v, across += q * u - p * v, spread += dot(a, a);
+  }
+  const double length = std::hypot(along, across);
+  if (!(length > 0)) return false;
+  const double c = along / length, s = across / length;
+  const Vec turned[3] = {ay[0] * c + ay[1] * s, ay[1] * c - ay[0] * s, ay[2]};  // where the axes of x come to lie
+  out->s = length / spread;
+  for (int col = 0; col < 3; ++col) {
+    Vec sum = {0, 0, 0};
+    for (int k = 0; k < 3; ++k) sum = sum + turned[k] * (col == 0 ? ax[k].x : col == 1 ? ax[k].y : ax[k].z);
+    out->R[0][col] = sum.x, out->R[1][col] = sum.y, out->R[2][col] = sum.z;
+  }
+  const double m[3] = {mx.x, mx.y, mx.z}, n[3] = {my.x, my.y, my.z};
+  for (int row = 0; row < 3; ++row) {
+    double moved = 0;
+    for (int k = 0; k < 3; ++k) moved += out->R[row][k] * m[k];
+    out->t[row] = n[row] - out->s * moved;
+  }
+  return true;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Of the similarities Xi ≈ s R Xj + t of three matches each, sets (count, 3), the one with which most of the weight of the
+// matches `some` (n) agrees: both cameras see the other's point in the matched direction, at a plausible distance. A
+// similarity whose log scale is larger than most_log_scale is none. → best: s, R, t. Returns how many of them agree.
+int64_t best_similarity(const double* Xi, const double* Xj, const double* weight, const int64_t* sets, int64_t count,
+                        const int64_t* some, int64_t n, double angle, double log_ratio, double most_log_scale,
+                        double* best) {
+  auto point = [](const double* X, int64_t k) { return Vec{X[3 * k], X[3 * k + 1], X[3 * k + 2]}; };
+  const float square = float(std::pow(std::cos(angle), 2)), most = float(std::exp(2 * log_ratio)), least = 1 / most;
+  std::vector<float> table(9 * n);  // a row each: Xi, Xj, their squares, weight
+  float *row[9], *xi[3], *xj[3];
+  for (int k = 0; k < 9; ++k) row[k] = table.data() + k * n;
+  std::copy(row, row + 3, xi), std::copy(row + 3, row + 6, xj);
+  for (int64_t m = 0; m < n; ++m) {
+    for (int k = 0; k < 3; ++k) xi[k][m] = float(Xi[3 * some[m] + k]), xj[k][m] = float(Xj[3 * some[m] + k]);
+    row[6][m] = xi[0][m] * xi[0][m] + xi[1][m] * xi[1][m] + xi[2][m] * xi[2][m];
+    row[7][m] = xj[0][m] * xj[0][m] + xj[1][m] * xj[1][m] + xj[2][m] * xj[2][m];
+    row[8][m] = float(weight[some[m]]);
+  }
+  std::vector<float> agree(n);
+  float highest = -1;
+  int64_t agreeing = 0;
+  for (int64_t h = 0; h < count; ++h) {
+    Vec x[3], y[3];
+    for (int k = 0; k < 3; ++k) x[k] = point(Xj, sets[3 * h + k]), y[k] = point(Xi, sets[3 * h + k]);
+    Similarity S;
+    if (!three_points(x, y, &S) || !(std::abs(std::log(S.s)) < most_log_scale)) continue;
+    float A[3][3], R[3][3], t[3];
+    for (int r = 0; r < 3; ++r) {
+      t[r] = float(S.t[r]);
+      for (int c = 0; c < 3; ++c) R[r][c] = float(S.R[r][c]), A[r][c] = float(S.s * S.R[r][c]);
+    }
+    for (int64_t m = 0; m < n; ++m) {
+      float there[3], from[3], back[3];
+      for (int k = 0; k < 3; ++k) {
+        there[k] = A[k][0] * xj[0][m] + A[k][1] * xj[1][m] + A[k][2] * xj[2][m] + t[k];
+        from[k] = xi[k][m] - t[k];
+      }
+      for (int k = 0; k < 3; ++k) back[k] = R[0][k] * from[0] + R[1][k] * from[1] + R[2][k] * from[2];
+      const float far = there[0] * there[0] + there[1] * there[1] + there[2] * there[2], seen = row[6][m];
+      const float length = back[0] * back[0] + back[1] * back[1] + back[2] * back[2];
+      const float ahead = there[0] * xi[0][m] + there[1] * xi[1][m] + there[2] * xi[2][m];
+      const float behind = back[0] * xj[0][m] + back[1] * xj[1][m] + back[2] * xj[2][m];
+      const bool same = (far < seen * most) & (far > seen * least) & (ahead > 0) & (behind > 0) &
+                        (ahead * ahead > square * far * seen) & (behind * behind > square * length * row[7][m]);
+      agree[m] = same ? 1.0f : 0.0f;
+    }
+    float score = 0, number = 0;
+    for (int64_t m = 0; m < n; ++m) score += agree[m] * row[8][m], number += agree[m];
+    if (score > highest) {
+      highest = score, agreeing = int64_t(number);
+      best[0] = S.s;
+      std::copy(&S.R[0][0], &S.R[0][0] + 9, best + 1), std::copy(S.t, S.t + 3, best + 10);
+    }
+  }
+  return agreeing;
+}
+
+// Of each of n looks (see Look, sab3r_ros/mapping/alignment.py), its matches being ends[k] to ends[k + 1] of N: the part of
+// the normal equations H (7, 7) and g (7) with respect to the pose of the keyframe looked at, and the robust cost.
+// poses: s, R, t of the keyframes; pairs (n, 2): who looks, at whose points. rays, points: (3, N).
+int64_t look_equations(const double* poses, const int64_t* pairs, const int64_t* ends, int64_t n, const double* rays,
+                       const double* log_distance, const double* points, const double* weight, int64_t N, double ray_sigma,
+                       double depth_sigma, double width, double* H, double* g, double* cost) {
+  for (int64_t look = 0; look < n; ++look) {
+    const double *P = poses + 13 * pairs[2 * look], *Q = poses + 13 * pairs[2 * look + 1], log_scale = std::log(P[0]);
+    double A[3][3], moments[4][4] = {}, along_along[7][7] = {}, turn[4][3] = {}, total = 0;
+    for (int r = 0; r < 3; ++r)
+      for (int c = 0; c < 3; ++c) A[r][c] = Q[0] * Q[1 + 3 * r + c];
+    for (int64_t m = ends[look]; m < ends[look + 1]; ++m) {
+      double p[4], ray[3], u[3], square = 0, length = 0, across = 0;
+      p[3] = 1;
+      for (int k = 0; k < 3; ++k) {
+        p[k] = A[k][0] * points[m] + A[k][1] * points[N + m] + A[k][2] * points[2 * N + m] + Q[10 + k];
+        u[k] = p[k] - P[10 + k];
+        length += u[k] * u[k];
+      }
+      length = std::sqrt(std::max(length, 1e-18));
+      for (int k = 0; k < 3; ++k) {
+        const double seen = P[1 + 3 * k] * rays[m] + P[2 + 3 * k] * rays[N + m] + P[3 + 3 * k] * rays[2 * N + m];
+        u[k] /= length;  // where the camera sees the other's point, in world axes
+        ray[k] = (u[k] - seen) / ray_sigma;
+        square += ray[k] * ray[k], across += ray[k] * u[k];
+      }
+      const double depth = (std::log(length) - log_distance[m] - log_scale) / depth_sigma;
+      square += depth * depth;
+      const double kernel = 1 / (1 + square / (width * width));  // Geman-McClure's, its square root
+      total += weight[m] * square * kernel;
+      // dp/dδ = D = [−[p]×, I, p] for the keyframe looked at, −D for the one that looks; a residual across u is α dp, one
+      // along it β dp. So with Dᵀ u = `along` their part of H is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D +
+      // (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
+      const double w = weight[m] * kernel * kernel, alpha = 1 / (length * ray_sigma), beta = 1 / (length * depth_sigma);
+      const double along[7] = {p[1] * u[2] - p[2] * u[1], p[2] * u[0] - p[0] * u[2], p[0] * u[1] - p[1] * u[0],
+                               u[0], u[1], u[2], p[0] * u[0] + p[1] * u[1] + p[2] * u[2]};
+      const double even = w * alpha * alpha, bent = w * (beta * beta - alpha * alpha);
+      for (int a = 0; a < 4; ++a)
+        for (int b = a; b < 4; ++b) moments[a][b] += even * p[a] * p[b];
+      for (int a = 0; a < 7; ++a)
+        for (int b = a; b < 7; ++b) along_along[a][b] += bent * along[a] * along[b];
+      for (int k = 0; k < 3; ++k) {
+        const double pull = (ray[k] - u[k] * across) * (w * alpha) + u[k] * (w * depth * beta);
+        for (int a = 0; a < 4; ++a) turn[a][k] += p[a] * pull;
+      }
+    }
+    double* h = H + 49 * look;
+    auto add = [h](int a, int b, double value) { h[7 * a + b] += value, h[7 * b + a] += a == b ? 0 : value; };
+    std::fill(h, h + 49, 0.0);
+    for (int a = 0; a < 7; ++a)
+      for (int b = a; b < 7; ++b) add(a, b, along_along[a][b]);
+    const double square = moments[0][0] + moments[1][1] + moments[2][2];
+    for (int a = 0; a < 3; ++a) {
+      for (int b = a; b < 3; ++b) add(a, b, (a == b ? square : 0) - moments[a][b]);
+      add(3 + a, 3 + a, moments[3][3]), add(3 + a, 6, moments[a][3]);
+      const int b = (a + 1) % 3, c = (a + 2) % 3;
+      add(b, 3 + c, -moments[a][3]), add(c, 3 + b, moments[a][3]);
+    }
+    add(6, 6, square);
+    const double trace = turn[0][0] + turn[1][1] + turn[2][2];
+    const double gradient[7] = {turn[1][2] - turn[2][1], turn[2][0] - turn[0][2], turn[0][1] - turn[1][0],
+                                turn[3][0], turn[3][1], turn[3][2], trace};
+    std::copy(gradient, gradient + 7, g + 7 * look);
+    cost[look] = total;
+  }
+  return n;
+}
+
+}  // extern "C"
