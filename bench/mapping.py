@@ -4,8 +4,8 @@
 
 A network that knows the truth (bench/oracle_flat.py: 3 % depth noise, 10 % wrong descriptors, a random scale a pair) stands in
 for the trained one, but for the clips. Times are processor time without the network. --quick: smaller, to see that it runs.
-The pose graph's sigmas and the loops' gate were chosen on flats 0 and 1 and on twins 0: `flat` and `kidnapped` look at places
-seen before, `twins` at one such and two others.
+The loops' gate was chosen on flat 1, twins 0 and the kitchen clip; `flat` and `kidnapped` look at places seen before, `twins`
+at one such and two others.
 """
 
 from __future__ import annotations

@@ -77,26 +77,9 @@ class LoopConfig(Checked):
         30, "keyframes after which seeing a place again counts as a loop, not as going on", 2, 1_000_000
     )
     max_discrepancy: float = option(
-        35.0, "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom", 0.0
-    )
-    rotation_sigma: float = option(
-        0.15,
-        "expected error of a rotation between keyframes, radians per relative error of their depths",
-        0.0001,
-        10.0,
-    )
-    translation_sigma: float = option(
-        0.15,
-        "of the translation, as a share of the distance of what is seen, per relative error of depth",
-        0.0001,
-        10.0,
-    )
-    log_scale_sigma: float = option(
-        0.35, "of the scale's logarithm, per relative error of depth", 0.0001, 10.0
-    )
-    wide_view: float = option(
-        5.0,
-        "how much faster a loop's errors grow, per way between the two cameras in units of the distance seen",
+        500.0,
+        "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom: errors that a pair's "
+        "matches share let right loops reach some hundred, wrong ones reach thousands",
         0.0,
     )
 

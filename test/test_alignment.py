@@ -1,5 +1,7 @@
 """Poses from matches: exact ones, and the noise of a small network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3, skew, umeyama
-from sab3r_ros.mapping.alignment import Edge, align_pair, normal_equations, refine, stacked
+from sab3r_ros.mapping.alignment import Edge, align_pair, measured, normal_equations, refine, stacked
 from sab3r_ros.mapping.compiled import best_similarity
+from sab3r_ros.mapping.pose_graph import Between, PoseGraph
 
 CONFIG = AlignmentConfig()
 
@@ -176,3 +179,48 @@ def test_the_equations_are_those_of_a_plain_twin():
         strict=True,
     ):
         assert np.allclose(mine, twin, rtol=1e-8, atol=1e-8 * np.abs(twin).max())
+
+
+def test_a_pairs_covariance_is_that_of_its_errors():
+    """Chi-square of seven degrees of freedom: 7 on average, or less, as the robust kernel doubts good matches, too."""
+    rng = np.random.default_rng(5)
+    T, chi_square = random_pose(rng), []
+    for _ in range(40):
+        found = measured(T, edge(T, rng, 0.03, 0.004), CONFIG)
+        miss = (found.T_ij.inverse() @ T).log()
+        chi_square.append(miss @ np.linalg.solve(found.covariance, miss))
+    assert 2 < np.mean(chi_square) < 8
+
+
+def test_twice_the_noise_is_twice_the_error_expected():
+    sigma = [
+        np.sqrt(np.diag(measured(Sim3.identity(), edge(Sim3.identity(), rng, d, r), CONFIG).covariance))
+        for rng, d, r in ((np.random.default_rng(6), 0.03, 0.004), (np.random.default_rng(6), 0.06, 0.008))
+    ]
+    assert sigma[1] / sigma[0] == pytest.approx(np.full(7, 2.0), rel=0.15)
+
+
+def test_edges_by_themselves_ask_for_what_all_their_matches_ask_for_together():
+    """Two ways from keyframe 0 to 1, one by 2: weighted by what each pair knows they meet where bundle adjustment does."""
+    rng = np.random.default_rng(7)
+    T = {0: Sim3.identity(), 1: random_pose(rng), 2: random_pose(rng)}
+    pairs = [(0, 1, 100), (0, 2, 400), (2, 1, 400)]
+    edges = [edge(T[i].inverse() @ T[j], rng, 0.03, 0.004, i=i, j=j, count=n) for i, j, n in pairs]
+    free = replace(CONFIG, scale_prior=10.0, ray_sigma_rad=0.004, log_depth_sigma=0.042)
+    together = refine(T, edges, {0}, free)
+    graph = PoseGraph()
+    for k, pose in T.items():
+        graph.add(k, pose, 0)
+    for e in edges:
+        found = measured(T[e.i].inverse() @ T[e.j], e, CONFIG)
+        graph.connect(Between(e.i, e.j, found.T_ij, found.covariance))
+    graph.settle(T)
+    for k in (1, 2):
+        before = np.linalg.norm((T[k].inverse() @ together[k]).log())
+        assert np.linalg.norm((graph.T_WK[k].inverse() @ together[k]).log()) < 0.35 * before
+
+
+def test_a_pair_that_does_not_agree_says_nothing():
+    rng = np.random.default_rng(8)
+    aside = Sim3(1.0, Rotation.from_rotvec([0, 0.5, 0]).as_matrix(), np.zeros(3))
+    assert measured(aside, edge(Sim3.identity(), rng), CONFIG) is None

@@ -9,11 +9,13 @@ from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping import atlas as atlas_module
 from sab3r_ros.mapping.atlas import Atlas
 from sab3r_ros.mapping.keyframes import Keyframe
+from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.types import View
 
 SIZE, K = (30, 40), pinhole(30.0, 30, 40)
 CONFIG = MapperConfig(voxel_size_m=0.05)
-LOOPS = LoopConfig(rotation_sigma=1e-4, translation_sigma=0.01, log_scale_sigma=1e-4, wide_view=0.0)
+LOOPS = LoopConfig()
+SURE = np.diag([1e-4] * 3 + [0.01] * 3 + [1e-4]) ** 2  # of steps; a loop is a hundred times surer
 STEP = Sim3(1.0, np.eye(3), np.array([10.0, 0, 0]))  # no two keyframes see the same
 
 
@@ -35,7 +37,7 @@ def row_of_walls(count):
     T = Sim3.identity()
     for k in range(count):
         keyframe = Keyframe(k, float(k), np.zeros((*SIZE, 3), np.uint8), K, None)
-        edges = [atlas.graph.between(k - 1, k, STEP, 1.0, 1.0)] if k else []
+        edges = [Between(k - 1, k, STEP, SURE)] if k else []
         atlas.add(keyframe, wall(), T, edges, 0)
         atlas.fuse()
         T = T @ STEP
@@ -46,8 +48,7 @@ def closed(count=8, pull=-1.4):
     """The loop says that the last keyframe stands 1.4 m before where the chain has put it."""
     atlas = row_of_walls(count)
     T_ij = Sim3(1.0, np.eye(3), np.array([10.0 * (count - 1) + pull, 0, 0]))
-    loop = atlas.graph.between(0, count - 1, T_ij, 1.0, 1.0, loop=True)
-    atlas.close(type(loop)(loop.i, loop.j, T_ij, loop.sigma / 100, True))
+    atlas.close(Between(0, count - 1, T_ij, SURE / 1e4, True))
     return atlas
 
 
@@ -116,7 +117,32 @@ def test_maps_that_know_of_no_carried_keyframes_are_read():
     assert len(second.graph) == 4 and not second._waiting and second.next_id == 4
 
 
-def test_carried_keyframes_stand_still_and_move_with_their_carrier():
+def test_a_small_graph_carries_nobody():
+    atlas = row_of_walls(6)
+    atlas.thin(busy=set())
+    assert not atlas.graph.carried
+
+
+def test_the_oldest_are_carried_first(monkeypatch):
+    monkeypatch.setattr(atlas_module, "MOST_KEYFRAMES", 4)
+    atlas = row_of_walls(6)
+    atlas.places.remember(0, wall())
+    atlas.places.remember(5, wall())
+    atlas.thin(busy=set())
+    assert list(atlas.graph.carried) == [1, 2]
+
+
+def test_a_map_of_older_versions_knows_independent_errors_only():
+    first, second = closed(), Atlas(CONFIG, LOOPS, 2, "none")
+    state = first.state()
+    covariance = state.pop("graph_covariance")
+    state["graph_sigma"] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    second.restore(first.snapshot(), state)
+    assert np.allclose(second.graph.edges[0][0].covariance, first.graph.edges[0][0].covariance)
+
+
+def test_carried_keyframes_stand_still_and_move_with_their_carrier(monkeypatch):
+    monkeypatch.setattr(atlas_module, "MOST_KEYFRAMES", 0)
     atlas = row_of_walls(6)
     atlas.places.remember(0, wall())
     atlas.places.remember(4, wall())
@@ -125,8 +151,7 @@ def test_carried_keyframes_stand_still_and_move_with_their_carrier():
     assert sorted(atlas.graph.T_WK) == [0, 3, 4, 5] and sorted(atlas.graph.carried) == [1, 2]
     assert np.allclose(atlas.trajectory().T_WC, before.T_WC, atol=1e-4)
     assert (atlas.trajectory().stamps == before.stamps).all() and not atlas._waiting
-    loop = atlas.graph.between(4, 5, Sim3(1.0, np.eye(3), np.array([10.0, 0.5, 0])), 1.0, 1.0, loop=True)
-    atlas.close(type(loop)(4, 5, loop.T_ij, loop.sigma / 100, True))
+    atlas.close(Between(4, 5, Sim3(1.0, np.eye(3), np.array([10.0, 0.5, 0])), SURE / 1e4, True))
     atlas.thin(busy=set())
     assert 3 in atlas.graph.carried and atlas.graph.carried[3][0] == 0
     again = Atlas(CONFIG, LOOPS, 2, "none")
@@ -135,15 +160,15 @@ def test_carried_keyframes_stand_still_and_move_with_their_carrier():
     assert again.graph.cargo == atlas.graph.cargo and again.graph.loops == 1
 
 
-def test_cargo_moves_with_its_carrier():
+def test_cargo_moves_with_its_carrier(monkeypatch):
+    monkeypatch.setattr(atlas_module, "MOST_KEYFRAMES", 0)
     atlas = row_of_walls(6)
     atlas.places.remember(2, wall())
     atlas.places.remember(5, wall())
     atlas.thin(busy=set())
     assert atlas.graph.carried.keys() == {1, 3, 4}
     T_ij = Sim3(1.0, np.eye(3), np.array([50.0, 1.0, 0]))
-    loop = atlas.graph.between(0, 5, T_ij, 1.0, 1.0, loop=True)
-    atlas.close(type(loop)(0, 5, T_ij, loop.sigma / 100, True))
+    atlas.close(Between(0, 5, T_ij, SURE / 1e4, True))
     assert atlas.graph.T_WK[5].t[1] == pytest.approx(1.0, abs=0.01)
     moved = atlas.graph.T_WK[2].t[1]
     assert moved > 0.1

@@ -59,6 +59,7 @@ def test_voxels_move_with_their_keyframes(flat):
 def test_seeing_a_place_again_adds_hardly_anything(flat, monkeypatch):
     """The keyframes are carried by those that are places; the graph that is settled hardly grows."""
     monkeypatch.setattr(atlas_module, "MOST_FRESH", 4)
+    monkeypatch.setattr(atlas_module, "MOST_KEYFRAMES", 0)
     place, poses = flat
     mapper = walked(place, there_and_back(poses, 20))
     atlas = mapper.atlas

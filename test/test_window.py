@@ -45,7 +45,7 @@ def test_the_oldest_keyframe_stays_while_it_sees_half_as_much_as_its_neighbours_
     window.keyframes = [Keyframe(n, float(n), image, K, object()) for n in range(5)]
     for n, count, t in ((0, agreeing, step_m), (1, 90, 0.1), (2, 100, 0.1)):
         window._edges[n, 3] = Edge(n, 3, ahead, ahead, np.ones(4))
-        window._pairs[n, 3] = PairAlignment(Sim3(1.0, np.eye(3), np.array([t, 0, 0])), 1.0, count, 0.01)
+        window._pairs[n, 3] = PairAlignment(Sim3(1.0, np.eye(3), np.array([t, 0, 0])), 1.0, count, np.eye(7))
     gone = window.keyframes[2]
     window.keep_anchors(2, waiting=window.keyframes[4:])
     assert [k.id for k in window.keyframes] == kept

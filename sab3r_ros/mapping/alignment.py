@@ -8,7 +8,7 @@ well (rays beat raw 3D distances: a pointmap's error lies along its rays).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,11 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.compiled import best_similarity, library
 
+RAYLEIGH_MEDIAN, NORMAL_MEDIAN = (
+    1.177,
+    0.674,
+)  # of the length of a plane's, and of a line's, normal error of sigma 1
+LEAST_RAY_SIGMA_RAD, LEAST_LOG_DEPTH_SIGMA = 0.002, 0.02  # residuals of few matches may be small by chance
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
 
 
@@ -58,13 +63,13 @@ def look(i: int, j: int, Xi: np.ndarray, Xj: np.ndarray) -> Look:
 class PairAlignment:
     """T_ij takes points of j into i's frame. inliers: share of matches that agree. count: how many those are.
 
-    depth_error: their median absolute log ratio of distances, which says how good the two pointmaps are.
+    covariance (7, 7): of T_ij's errors, T_ij exp(ξ) being the truth, ξ = (rotation, translation, log scale) in j's frame.
     """
 
     T_ij: Sim3
     inliers: float
     count: int
-    depth_error: float
+    covariance: np.ndarray
 
 
 def row_norm(X: np.ndarray) -> np.ndarray:
@@ -96,19 +101,38 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
     part = slice(None, None, max(m // PAIR_MATCHES, 1))
     thinned = Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.weight[part])
     poses = refine({edge.i: Sim3.identity(), edge.j: start}, [thinned], {edge.i}, config)
-    T_ij = poses[edge.j]
-    good, ratio = agreement(T_ij, edge, config)
+    return measured(poses[edge.j], edge, config)
+
+
+def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment | None:
+    """What all matches of a pair say near T_ij: one Gauss-Newton step from there, and how sure they are of it.
+
+    Their errors are taken to be as large as their residuals are. So the sum over many pairs of ξᵀ covariance⁻¹ ξ with
+    ξ = log (T_ij⁻¹ T) is, near its least, that of all their matches' residuals: a pose graph of such edges is bundle
+    adjustment at the price of a pose graph. None as for `align_pair`.
+    """
+    angle, ratio = residuals(T_ij, edge)
+    good = (angle < config.inlier_angle_rad) & (ratio < config.inlier_log_ratio)
     if good.sum() < config.min_matches or good.mean() < config.min_inliers:
         return None
-    return PairAlignment(T_ij, float(good.mean()), int(good.sum()), float(np.median(ratio[good])))
+    sigmas = replace(
+        config,
+        ray_sigma_rad=max(float(np.median(angle[good])) / RAYLEIGH_MEDIAN, LEAST_RAY_SIGMA_RAD),
+        log_depth_sigma=max(float(np.median(ratio[good])) / NORMAL_MEDIAN, LEAST_LOG_DEPTH_SIGMA),
+    )
+    A, b, _ = normal_equations({edge.i: Sim3.identity(), edge.j: T_ij}, stacked([edge]), {edge.j: 0}, sigmas)
+    T_ij = Sim3.step(np.linalg.solve(A, b)) @ T_ij
+    adjoint = T_ij.inverse().adjoint()
+    # Both cameras look along a match, but it is one observation: A counts it twice.
+    covariance = 2 * adjoint @ np.linalg.inv(A) @ adjoint.T
+    return PairAlignment(T_ij, float(good.mean()), int(good.sum()), covariance)
 
 
-def agreement(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) bool: matches whose points agree in both directions and in distance; (M,) log ratios of distance, absolute."""
+def residuals(T_ij: Sim3, edge: Edge) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) angles by which either camera misses the other's point, the larger one; (M,) |log ratio| of its distances."""
     q, back = T_ij.apply(edge.Xj), T_ij.inverse().apply(edge.Xi)
     cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
-    ratio = np.abs(np.log(row_norm(q) / row_norm(edge.Xi)))
-    return (cos > np.cos(config.inlier_angle_rad)) & (ratio < config.inlier_log_ratio), ratio
+    return np.arccos(np.clip(cos, -1, 1)), np.abs(np.log(row_norm(q) / row_norm(edge.Xi)))
 
 
 def refine(

@@ -21,6 +21,9 @@ from sab3r_ros.types import MapSnapshot, Trajectory, View
 # Map from first camera: the camera's right, down, forward (RDF) become −y, −z, x (REP-103).
 T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
 MOVED_AT_ONCE = 10_000  # voxels that follow their keyframes with each new keyframe; the rest wait
+MOST_KEYFRAMES = (
+    1000  # that the graph settles: beyond it those that are no places come to be carried, the oldest first
+)
 MOST_FRESH = 30  # keyframes that a loop may bend the way between before they are carried
 PIECE_GAP_M = 100.0  # a part of the map whose place is not known yet lies so far beside the rest
 
@@ -40,7 +43,7 @@ class Atlas:
         self.config, self.model_identity = config, model_identity
         self.lock = threading.Lock()
         self.world = SemanticMap(config.voxel_size_m, feature_dim, 1e6 * config.max_map_mb)
-        self.graph, self.places = PoseGraph(loops), PlaceMemory()
+        self.graph, self.places = PoseGraph(), PlaceMemory()
         self.stamps: dict[int, float] = {}
         self.depths: dict[int, float] = {}  # median distance of what a keyframe sees, in its own unit
         self.next_id = 0
@@ -111,6 +114,8 @@ class Atlas:
                 self._sits[k] = T
                 for anchor in (k, *self.graph.cargo.get(k, ())):
                     self._wait(anchor, T @ sits.inverse())
+        if not self._waiting:
+            return
         away = self.graph.poses(self._waiting)[:, :3, 3] - self.graph.T_WK[near].t
         waiting = list(self._waiting.items())
         self._waiting = dict(waiting[n] for n in np.argsort(np.linalg.norm(away, axis=1)))
@@ -134,21 +139,28 @@ class Atlas:
         return chosen
 
     def thin(self, busy: set[int]) -> None:
-        """Keyframes that are no places of their own come to be carried by those that are, but for those in `busy`.
+        """Beyond MOST_KEYFRAMES those that are no places of their own come to be carried by those that are, but for `busy`.
 
         Those after the newest place or loop wait, MOST_FRESH at most: the next loop may still bend the way between them.
         """
         graph, places = self.graph, self.places.places
+        if len(graph.T_WK) <= MOST_KEYFRAMES:
+            return
         ends = [k for k in self._fresh if k in places or any(e.loop for e in graph.edges[k])]
         with self.lock:
             end = max([*ends[-1:], *self._fresh[:-MOST_FRESH][-1:]], default=-1)
-            settled = [k for k in self._fresh if k < end and k not in busy]
-            self._fresh = [k for k in self._fresh if k not in settled]
-            for k in settled:
+            done = set()
+            for k in self._fresh:
+                if k >= end or len(graph.T_WK) <= MOST_KEYFRAMES:
+                    break
+                if k in busy:
+                    continue
+                done.add(k)
                 carrier = None if k in places else graph.carrier_of(k)
                 if carrier is not None:
                     self._sits_beside(k, carrier)
                     graph.carry(k, carrier)
+            self._fresh = [k for k in self._fresh if k not in done]
 
     def _sits_beside(self, k: int, carrier: int) -> None:
         """k's voxels will move with the carrier's: bring them to where they then belong, if that is not where they are."""
@@ -160,7 +172,12 @@ class Atlas:
                 self._wait(anchor, T_WK @ sits.inverse())
 
     def rest(self) -> None:
-        """Nothing comes for a while: all voxels move to where they belong. Others may look at the map in between."""
+        """Nothing comes for a while: the whole graph settles, and all voxels move to where they belong.
+
+        Others may look at the map in between.
+        """
+        with self.lock:
+            self._follow(self.graph.settle_all(), max(self.graph.T_WK, default=0))
         while self._waiting:
             with self.lock:
                 self.version += self.world.move(self._next_moves(MOVED_AT_ONCE)) > 0

@@ -34,7 +34,6 @@ SAME_ANGLE_RAD, SAME_SHIFT, SAME_LOG_SCALE = (
 )  # two poses are one; shift as a share of the depth seen
 NEW_ANGLE_RAD, NEW_SHIFT = 0.2, 0.1  # what makes a viewpoint worth remembering
 COVERED = 0.3  # of a place's points seen again: no need to remember the view as well
-SURE_COUNT = 200  # agreeing matches; an edge of fewer is less certain
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Recogniser:
 
     def _allowed(self, id: int, sighting: Sighting) -> Between | None:
         """The sighting as an edge, unless the path between the two keyframes contradicts it."""
-        loop = self.edge(sighting.place, id, sighting.alignment, loop=True)
+        loop = between(sighting.place, id, sighting.alignment, loop=True)
         contradiction = self.atlas.graph.discrepancy(loop)
         if contradiction <= self.config.max_discrepancy:
             return loop
@@ -94,11 +93,6 @@ class Recogniser:
             contradiction,
         )
         return None
-
-    def edge(self, i: int, j: int, pair: PairAlignment, loop: bool = False) -> Between:
-        """What two aligned keyframes say to the graph; i is in the map."""
-        few = max(1.0, (SURE_COUNT / pair.count) ** 0.5)
-        return self.atlas.graph.between(i, j, pair.T_ij, self.atlas.depths[i], pair.depth_error * few, loop)
 
     def locate(self, id: int, view: View, before: int, depth: float) -> Hypothesis | None:
         """Where a view stands by what it shows of the places below id `before`; None where two places fit alike."""
@@ -116,6 +110,11 @@ class Recogniser:
                 log.info("keyframe %d fits places %d and %d alike", id, found[0].place, sighting.place)
                 return None
         return Hypothesis(id, claims[0], found[0], depth)
+
+
+def between(i: int, j: int, pair: PairAlignment, loop: bool = False) -> Between:
+    """What two aligned keyframes say to the graph."""
+    return Between(i, j, pair.T_ij, pair.covariance, loop)
 
 
 def same(A: Sim3, B: Sim3, depth: float, angle: float = SAME_ANGLE_RAD, shift: float = SAME_SHIFT) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from sab3r_ros.errors import ConfigError, MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.atlas import Atlas, median_depth
 from sab3r_ros.mapping.keyframes import Keyframe, KeyframeSelector, check_image
-from sab3r_ros.mapping.loops import Hypothesis, Recogniser, same
+from sab3r_ros.mapping.loops import Hypothesis, Recogniser, between, same
 from sab3r_ros.mapping.metric import HeightScale, known_poses
 from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.mapping.semantic_map import SemanticMap
@@ -117,6 +117,7 @@ class IncrementalMapper:
         """Process the keyframes that wait for their window to fill; nothing to do with fewer than two, or none waiting."""
         update = self._process_window() if self._waiting() and len(self.window.keyframes) >= 2 else None
         self.atlas.rest()
+        self._refresh()
         return update
 
     def _process_window(self) -> MapUpdate | None:
@@ -161,10 +162,9 @@ class IncrementalMapper:
         ]
         edges = []
         for other in before:
-            pair = self.window.pair(other, keyframe, self._rng)
+            pair = self.window.settled(other, keyframe, poses[other.id].inverse() @ poses[keyframe.id])
             if pair is not None:
-                settled = replace(pair, T_ij=poses[other.id].inverse() @ poses[keyframe.id])
-                edges.append(self.recogniser.edge(other.id, keyframe.id, settled))
+                edges.append(between(other.id, keyframe.id, pair))
         if before:
             self.window.agree(keyframe, before[-1], poses[keyframe.id].inverse() @ poses[before[-1].id])
         self.atlas.add(keyframe, self.window.view(keyframe), T_WK, edges, piece)
@@ -249,13 +249,13 @@ class IncrementalMapper:
             self.window.keyframes = [keyframe]
             self.atlas.add(keyframe, view, claim.T_WK, [], self.atlas.graph.piece[place])
             self.atlas.fuse()
-            self.atlas.graph.connect(self.recogniser.edge(place, keyframe.id, pair))
+            self.atlas.graph.connect(between(place, keyframe.id, pair))
         else:
             T_WK = placed[-1].T_WK @ went.T_ij
-            edge = self.recogniser.edge(placed[-1].id, keyframe.id, went)
+            edge = between(placed[-1].id, keyframe.id, went)
             self.atlas.add(keyframe, view, T_WK, [edge], own)
             self.atlas.fuse()
-            self._move(self.recogniser.edge(place, keyframe.id, pair, loop=True))
+            self._move(between(place, keyframe.id, pair, loop=True))
         self._update_tracking(keyframe)
         log.info("relocalised: %d matches with keyframe %d agree", pair.count, place)
 

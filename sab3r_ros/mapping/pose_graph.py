@@ -19,39 +19,38 @@ import gtsam
 import numpy as np
 from gtsam import BetweenFactorSimilarity3, PriorFactorSimilarity3, Similarity3
 
-from sab3r_ros.config import LoopConfig
 from sab3r_ros.geometry.sim3 import Sim3
 
 PINNED = gtsam.noiseModel.Isotropic.Sigma(7, 1e-5)
 LEVER_M = (
     2.0  # how far an angle or scale reaches when paths are compared: about as far as a camera sees indoors
 )
-LEAST_ERROR = 0.01  # of depth: no network is better
 CHI_SQUARE_7 = 24.3  # exceeded by one in a thousand where 7 errors are as expected
 HUBER = 3.0  # sigmas beyond which a loop pulls no harder
 MOST_STEPS = 20
 REGION = 150  # keyframes around a loop that are settled if those since the last loop cannot explain it
 GROWTH = 1.1  # the whole graph is settled anew when it has grown by this: its cost a keyframe stays the same for ever
-BYTES, CARRIED_BYTES = 3000, 500  # of a keyframe with its edges, and of one that is carried
+BYTES, CARRIED_BYTES = 4500, 500  # of a keyframe with its edges, and of one that is carried
 
 
 @dataclass(frozen=True)
 class Between:
     """What a window or a loop says of two keyframes: T_ij takes points of j into i's frame.
 
-    sigma (7,): expected errors of rotation (radians), translation (in j's own unit of length) and log scale.
+    covariance (7, 7): of its errors in j's frame: rotation (radians), translation (in j's own unit of length), log scale.
     """
 
     i: int
     j: int
     T_ij: Sim3
-    sigma: np.ndarray
+    covariance: np.ndarray
     loop: bool = False
 
     @cached_property
     def cost(self) -> float:
         """Variance that the edge adds to a path, square metres or so."""
-        return float(self.sigma[3] ** 2 + LEVER_M**2 * (self.sigma[0] ** 2 + self.sigma[6] ** 2))
+        rotation, shift, (scale,) = np.split(np.diag(self.covariance), [3, 6])
+        return float(shift.mean() + LEVER_M**2 * (rotation.mean() + scale))
 
     def other(self, k: int) -> int:
         """The end that is not k."""
@@ -63,8 +62,8 @@ class Between:
 
     def spread(self, T_Fj: Sim3) -> np.ndarray:
         """(7, 7) covariance of the edge's errors, in a frame F."""
-        A = T_Fj.adjoint() * self.sigma
-        return A @ A.T
+        A = T_Fj.adjoint()
+        return A @ self.covariance @ A.T
 
 
 class PoseGraph:
@@ -74,8 +73,7 @@ class PoseGraph:
     and T_carrier,keyframe as (3, 4) float32; cargo: the reverse.
     """
 
-    def __init__(self, config: LoopConfig) -> None:
-        self.config = config
+    def __init__(self) -> None:
         self.T_WK: dict[int, Sim3] = {}
         self.piece: dict[int, int] = {}
         self.edges: dict[int, list[Between]] = {}  # of each keyframe
@@ -83,6 +81,7 @@ class PoseGraph:
         self.cargo: dict[int, list[int]] = {}
         self.loops = 0
         self._settled = 0  # keyframes when the whole graph was last settled
+        self._stale = False  # loops since then were settled in part only
         self._tail = 0  # keyframes from this id on came with or after the last loop
 
     def __len__(self) -> int:
@@ -127,16 +126,6 @@ class PoseGraph:
             M[rest, :3, :3] = T_WC[:, :3, :3] / scale @ R
             M[rest, :3, 3:] = T_WC[:, :3, :3] @ T_CK[:, :, 3:] + T_WC[:, :3, 3:]
         return M
-
-    def between(self, i: int, j: int, T_ij: Sim3, depth: float, error: float, loop: bool = False) -> Between:
-        """An edge with the errors to expect of two keyframes that see things `depth` away with relative error `error`.
-
-        A loop looks at them from far apart, mostly, and has no third view to help: its errors grow with that distance.
-        """
-        c = self.config
-        sigma = np.array([c.rotation_sigma] * 3 + [c.translation_sigma * depth] * 3 + [c.log_scale_sigma])
-        apart = float(np.linalg.norm(T_ij.t)) / depth if loop else 0.0
-        return Between(i, j, T_ij, sigma * max(error, LEAST_ERROR) * (1 + c.wide_view * apart), loop)
 
     def connect(self, edge: Between) -> None:
         self.edges[edge.i].append(edge)
@@ -192,17 +181,23 @@ class PoseGraph:
         newest = max(loop.i, loop.j)
         grown = len(self.T_WK) >= GROWTH * self._settled
         tail = {k for k in range(self._tail, newest + 1) if k in self.T_WK}
-        moved = tail
+        moved, self._stale = tail, True
         explained = self.settle(tail, loop)
         if not explained and not grown:
             moved = tail | self.around(loop)
             explained = self.settle(moved, loop)
         if not explained or grown:
-            moved = set(self.T_WK)
-            self._settled = len(moved)
-            self.settle(moved)
+            moved = self.settle_all()
         self._tail = newest
         return moved
+
+    def settle_all(self) -> set[int]:
+        """The whole graph, if loops were settled in part only since it last was. Returns the keyframes that may have moved."""
+        if not self._stale:
+            return set()
+        self._stale, self._settled = False, len(self.T_WK)
+        self.settle(self.T_WK)
+        return set(self.T_WK)
 
     def around(self, loop: Between) -> set[int]:
         """REGION keyframes, or a few more, that are the fewest edges away from a loop's ends."""
@@ -257,7 +252,7 @@ class PoseGraph:
         to_j = self.T_WK[j].inverse()
         spread = sum(e.spread(to_j @ self.T_WK[e.j]) for e in (tie, edge))
         T_ij = tie.seen_from(i) @ edge.seen_from(k)
-        return Between(i, j, T_ij, np.sqrt(np.diag(spread)), tie.loop or edge.loop)
+        return Between(i, j, T_ij, spread, tie.loop or edge.loop)
 
     def settle(self, ids: Iterable[int], loop: Between | None = None) -> bool:
         """Least squares over these keyframes' poses, but for the first of each piece; all others stay.
@@ -297,17 +292,18 @@ class PoseGraph:
             "carried_T_CK": np.array([T for _, T in self.carried.values()], np.float32).reshape(-1, 3, 4),
             "graph_edges": np.array([(e.i, e.j, e.loop) for e in edges], np.int64).reshape(-1, 3),
             "graph_T_ij": np.array([e.T_ij.matrix() for e in edges]).reshape(-1, 4, 4),
-            "graph_sigma": np.array([e.sigma for e in edges]).reshape(-1, 7),
+            "graph_covariance": np.array([e.covariance for e in edges]).reshape(-1, 7, 7),
         }
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Fill an empty graph from `arrays`. Raises KeyError if one is missing; in older files no keyframe is carried."""
         for k, T, piece in zip(arrays["graph_ids"], arrays["graph_T_WK"], arrays["graph_piece"], strict=True):
             self.add(int(k), Sim3.from_matrix(T), int(piece))
-        for (i, j, loop), T, sigma in zip(
-            arrays["graph_edges"], arrays["graph_T_ij"], arrays["graph_sigma"], strict=True
-        ):
-            self.connect(Between(int(i), int(j), Sim3.from_matrix(T), sigma, bool(loop)))
+        covariance = arrays.get("graph_covariance")
+        if covariance is None:  # older files know of independent errors only
+            covariance = np.eye(7) * arrays["graph_sigma"][:, None] ** 2
+        for (i, j, loop), T, C in zip(arrays["graph_edges"], arrays["graph_T_ij"], covariance, strict=True):
+            self.connect(Between(int(i), int(j), Sim3.from_matrix(T), C, bool(loop)))
             self.loops += int(loop)
         self.loops = int(arrays.get("graph_loops", [self.loops])[0])
         none = np.zeros(0, np.int64)
@@ -325,7 +321,7 @@ class PoseGraph:
 
 def between_factor(edge: Between) -> BetweenFactorSimilarity3:
     """What an edge says; a loop may be wrong, and then pulls no harder than HUBER."""
-    noise = gtsam.noiseModel.Diagonal.Sigmas(edge.sigma)
+    noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
     if edge.loop:
         noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(HUBER), noise)
     return BetweenFactorSimilarity3(edge.i, edge.j, to_gtsam(edge.T_ij), noise)

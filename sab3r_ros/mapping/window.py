@@ -10,7 +10,7 @@ import numpy as np
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
-from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, refine, row_norm
+from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, measured, refine, row_norm
 from sab3r_ros.mapping.consensus import agree, alone
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import Matches, match_views, points_at
@@ -157,6 +157,11 @@ class Window:
             edge = self.edge(a, b)
             self._pairs[key] = align_pair(edge, self.config, rng) if edge else None
         return self._pairs[key]
+
+    def settled(self, a: Keyframe, b: Keyframe, T_ab: Sim3) -> PairAlignment | None:
+        """What the matches of an aligned pair say where the whole window has put it; None where they do not agree there."""
+        edge = self._edges.get((a.id, b.id)) if self._pairs.get((a.id, b.id)) else None
+        return measured(T_ab, edge, self.config) if edge else None
 
     def solve(self, rng: np.random.Generator) -> dict[int, Sim3]:
         """Poses T_Vk of the window's keyframes in one frame V, that of the first keyframe it could connect from.
