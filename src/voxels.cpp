@@ -66,16 +66,17 @@ extern "C" {
 // Where the cells of what comes into each of n tiles stand in the tiles as they will be. Tile t holds sizes[t] cells, of
 // which those go where leave[t] (if it is not 0) says so; into it come cells[bounds[t]] to cells[bounds[t + 1]],
 // ascending. → at: the row there; held: the row that holds the cell now, or −1; after: how many rows the tile will have.
-int64_t places(int64_t n, const uint16_t* const* tiles, const int64_t* sizes, const uint8_t* const* leave,
+int64_t places(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_t* const* leave,
                const int64_t* bounds, const uint16_t* cells, int32_t* at, int32_t* held, int64_t* after) {
   for (int64_t t = 0; t < n; ++t) {
     int64_t row = 0, out = 0;
+    const uint16_t* own = Tile{tiles + t * kColumns}.at<uint16_t>(kCells, 0);
     auto pass = [&](int64_t until) {  // the rows whose cells come before one
-      for (; row < sizes[t] && tiles[t][row] < until; ++row) out += !leave[t] || !leave[t][row];
+      for (; row < sizes[t] && own[row] < until; ++row) out += !leave[t] || !leave[t][row];
     };
     for (int64_t g = bounds[t]; g < bounds[t + 1]; ++g) {
       pass(cells[g]);
-      const bool same = row < sizes[t] && tiles[t][row] == cells[g];
+      const bool same = row < sizes[t] && own[row] == cells[g];
       held[g] = same && !(leave[t] && leave[t][row]) ? int32_t(row) : -1;
       row += same;
       at[g] = int32_t(out++);
@@ -192,15 +193,16 @@ int64_t settle(int64_t n, char* const* old_tiles, char* const* new_tiles, const 
 
 // What a look says of the voxels of n tiles, see Look.faded (sab3r_ros/mapping/fading.py). T: (3, 4) to the camera's frame;
 // camera: focal lengths and centre. Fills the new confidences, `changed` and `gone`, how many of each tile are.
-int64_t faded(int64_t n, const float* const* points, const uint16_t* const* confidence, const int64_t* sizes,
-              const float* T, const float* camera, const float* depth, int64_t h, int64_t w, float margin, float pixels,
+int64_t faded(int64_t n, char* const* tiles, const int64_t* sizes, const float* T, const float* camera, const float* depth, int64_t h, int64_t w, float margin, float pixels,
               float doubt, float believed, float most_weight, float least, uint16_t* const* left, int64_t* changed,
               int64_t* gone) {
   for (int64_t t = 0; t < n; ++t) {
+    const Tile tile{tiles + t * kColumns};
+    const uint16_t* confidence = tile.at<uint16_t>(kConfidence, 0);
     changed[t] = gone[t] = 0;
     for (int64_t k = 0; k < sizes[t]; ++k) {
-      const float* p = points[t] + 3 * k;
-      left[t][k] = confidence[t][k];
+      const float* p = tile.at<float>(kPoints, k, 3);
+      left[t][k] = confidence[k];
       const float z = T[8] * p[0] + T[9] * p[1] + T[10] * p[2] + T[11];
       if (z <= 1e-6f) continue;
       const float u = (T[0] * p[0] + T[1] * p[1] + T[2] * p[2] + T[3]) / z * camera[0] + camera[2];
@@ -208,7 +210,7 @@ int64_t faded(int64_t n, const float* const* points, const uint16_t* const* conf
       if (!(u > -0.5f && u < w - 0.5f && v > -0.5f && v < h - 0.5f)) continue;
       const float surface = depth[int64_t(v + 0.5f) * w + int64_t(u + 0.5f)];
       if (surface <= 0 || z > surface * (1 + margin)) continue;
-      float sure = from_half(confidence[t][k]);
+      float sure = from_half(confidence[k]);
       if (z < surface * (1 - margin)) {
         sure = std::min(sure, most_weight) / 2;
       } else if (sure < believed) {

@@ -53,20 +53,9 @@ class Look:
         left = [np.empty(n, np.float16) for n in sizes.tolist()]
         h, w = self.depth.shape
         pixels = (self.K[0, 0] * voxel_size_m * self.T_KW.s) ** 2 / PIXELS_A_VOXEL
+        T, K = floats(self.T_KW.matrix()[:3]), floats(self.K[[0, 1, 0, 1], [0, 1, 2, 2]])
         library().faded(
-            *(
-                len(tiles),
-                table(t.voxels.points for t in tiles),
-                table(t.voxels.confidence for t in tiles),
-                sizes,
-            ),
-            *(
-                floats(self.T_KW.matrix()[:3]),
-                floats(self.K[[0, 1, 0, 1], [0, 1, 2, 2]]),
-                floats(self.depth),
-                h,
-                w,
-            ),
+            *(len(tiles), np.stack([t.addresses for t in tiles]), sizes, T, K, floats(self.depth), h, w),
             *(self.margin, pixels, DOUBT, BELIEVED, MAX_WEIGHT, LEAST_CONFIDENCE, table(left), changed, gone),
         )
         return [

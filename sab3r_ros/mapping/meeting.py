@@ -78,35 +78,19 @@ def meet(
     """
     sizes, after = np.array([len(t) for t in tiles], np.int64), np.empty(len(tiles), np.int64)
     at, held = np.empty(len(cells), np.int32), np.empty(len(cells), np.int32)
-    gone = table(leave)
-    library().places(len(tiles), table(t.cells for t in tiles), sizes, gone, bounds, cells, at, held, after)
+    before, gone = np.stack([t.addresses for t in tiles]), table(leave)
+    library().places(len(tiles), before, sizes, gone, bounds, cells, at, held, after)
     dim = moved.codes.shape[1]
     results = [empty(n, dim) for n in after.tolist()]
     anchors, news = np.empty(len(cells), np.int32), np.empty(len(cells), np.uint8)
-    cellless = (np.zeros(0, np.uint16), *map(np.ascontiguousarray, moved.columns()))
+    come = Tile(cells[:0], Voxels(*map(np.ascontiguousarray, moved.columns())))
     library().settle(
-        *(
-            len(tiles),
-            columns_of(tiles),
-            columns_of(results),
-            sizes,
-            gone,
-            bounds,
-            cells,
-            at,
-            held,
-            dim,
-            order,
-            starts,
-        ),
-        *(len(seen), floats(seen.points), np.ascontiguousarray(seen.colors, np.uint8), floats(seen.features)),
-        *(floats(seen.confidence), seen.anchors, table(cellless), MAX_WEIGHT, seed, anchors, news),
+        *(len(tiles), before, np.stack([t.addresses for t in results]), sizes, gone, bounds, cells, at, held),
+        *(dim, order, starts, len(seen), floats(seen.points), np.ascontiguousarray(seen.colors, np.uint8)),
+        *(floats(seen.features), floats(seen.confidence), seen.anchors, come.addresses, MAX_WEIGHT, seed),
+        *(anchors, news),
     )
     return Met(results, anchors, news > 0, news == 2)
-
-
-def columns_of(tiles: Sequence[Tile]) -> np.ndarray:
-    return table(column for t in tiles for column in (t.cells, *t.voxels.columns()))
 
 
 def empty(count: int, feature_dim: int) -> Tile:

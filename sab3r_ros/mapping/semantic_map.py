@@ -98,7 +98,10 @@ class SemanticMap:
         tiles = {n: self._tiles[n] for n in self._homes.leave(corrections).tolist() if n in self._tiles}
         if not tiles:
             return self._empty.voxels, {}
-        rows = np.isin(np.concatenate([t.voxels.anchors for t in tiles.values()]), list(corrections))
+        moves = np.zeros(max(corrections) + 3, bool)  # by anchor + 1; the last is for larger ones
+        moves[np.fromiter(corrections, np.int64) + 1] = True
+        anchors = np.concatenate([t.voxels.anchors for t in tiles.values()])
+        rows = moves.take(anchors + 1, mode="clip")
         every = zip(tiles, np.split(rows, ends(tiles.values())[:-1]), strict=True)
         leave = {n: mine for n, mine in every if mine.any()}
         taken = [tiles[n].voxels.take(np.flatnonzero(mine)) for n, mine in leave.items()]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from sab3r_ros.mapping.compiled import table
 from sab3r_ros.voxels import Voxels
 
 TILE = 40  # cells along a tile's edge: 64 000 cells, a 16-bit number
@@ -58,6 +60,11 @@ class Tile:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    @cached_property
+    def addresses(self) -> np.ndarray:
+        """Of the cells and then the voxels' columns: what the compiled half reads."""
+        return table((self.cells, *self.voxels.columns()))
 
     def kept(self, keep: np.ndarray) -> Tile:
         """Only the rows where keep (N,) is true."""

@@ -197,11 +197,12 @@ class Window:
         for k in self.keyframes:
             if k.T_WK is not None and k.id in poses:
                 view = self.view(k)
-                P, c = view.points.reshape(-1, 3).astype(float), view.confidence.ravel()
+                P, c = view.points.reshape(-1, 3), view.confidence.ravel()
                 pick = rng.choice(len(P), min(SHARED_SAMPLES, len(P)), replace=False)
                 pick = pick[np.isfinite(P[pick]).all(1)]
-                X.append(poses[k.id].apply(P[pick]))
-                Y.append(k.T_WK.apply(P[pick]))
+                some = P[pick].astype(float)
+                X.append(poses[k.id].apply(some))
+                Y.append(k.T_WK.apply(some))
                 w.append(c[pick].astype(float))
         if not X:
             return None
