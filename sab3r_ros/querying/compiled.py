@@ -1,10 +1,11 @@
-"""The compiled half of querying, src/cells.cpp. Other threads run while it does."""
+"""The compiled half of querying, src/cells.cpp. Other threads run while what takes long does."""
 
 from __future__ import annotations
 
 import ctypes
 from functools import cache
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ NUMBERS, ROWS, REALS, FLOATS, CODES, STEPS, BYTES, FLAGS = (
 )
 WHOLE = 16_383  # steps of a direction on either side of zero
 LANES = 8  # of floats, that are multiplied at a time
+SHORT = ("rows_of", "pieces_of")  # do not let go of the interpreter: to get it back takes longer
 COUNT, REAL, FLOAT = ctypes.c_int64, ctypes.c_double, ctypes.c_float
 ARGUMENTS = {
     "likely_of": (
@@ -35,16 +37,16 @@ ARGUMENTS = {
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """Raises ImportError if it was not built."""
+def library() -> SimpleNamespace:
+    """The functions, by their names. Raises ImportError if it was not built."""
     found = find_spec("sab3r_ros._cells")
     if found is None or found.origin is None:
         raise ImportError("sab3r_ros._cells is not built: run `make`, `pip install .` or `colcon build`")
-    compiled = ctypes.CDLL(found.origin)
+    free, holding = ctypes.CDLL(found.origin), ctypes.PyDLL(found.origin)
+    functions = {name: getattr(holding if name in SHORT else free, name) for name in ARGUMENTS}
     for name, kinds in ARGUMENTS.items():
-        function = getattr(compiled, name)
-        function.argtypes, function.restype = kinds, COUNT
-    return compiled
+        functions[name].argtypes, functions[name].restype = kinds, COUNT
+    return SimpleNamespace(**functions)
 
 
 def likely(

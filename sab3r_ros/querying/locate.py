@@ -18,7 +18,7 @@ from sab3r_ros.querying.narrow import Narrower, with_odds
 from sab3r_ros.querying.objects import Box, point_on, spread, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.recent import Recent
-from sab3r_ros.querying.regions import Evidence, best_disjoint
+from sab3r_ros.querying.regions import Evidence, best_disjoint, lab_of
 from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
 from sab3r_ros.querying.split import came_apart, with_their_feet
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
@@ -60,6 +60,9 @@ class Locator:
         self.config = config or LocateConfig()
         self.scorer = Scorer(feature_basis, text, self.config)
         self.memory = ObjectMemory()
+        # Patterns and OpenCV's colour tables are made when they are first used, in 200 ms: now, not in a query.
+        parse("the thing on the thing")
+        lab_of(np.zeros((1, 3), np.float32))
         self._shapes: Recent[tuple[np.ndarray, Box, np.ndarray]] = Recent(RECENT_SHAPES)
         self._ready: tuple[PreparedMap, ...] = ()  # the newest, and the one before: it may still be asked
 

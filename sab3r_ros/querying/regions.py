@@ -65,8 +65,7 @@ class Evidence:
             numbers, halvings, counts, logit, colors
         )
         rounds = max(1, ROUNDS // self.scale**2)  # what flows spreads with the root of the rounds
-        lab = cv2.cvtColor(rgb[None] / 255, cv2.COLOR_RGB2Lab)[0]
-        even = smoothed(self._logits / self.count, lab, self.numbers, LAB_WIDTH, rounds)
+        even = smoothed(self._logits / self.count, lab_of(rgb), self.numbers, LAB_WIDTH, rounds)
         self.smooth = even.round(DECIMALS)
 
     def members(self, cells: np.ndarray) -> np.ndarray:
@@ -92,6 +91,11 @@ class Evidence:
         )
         strength, mean, size, fill = traits.T
         return Regions(strength, mean, size * self.scale**2, fill, cells, self)
+
+
+def lab_of(rgb: np.ndarray) -> np.ndarray:
+    """(N, 3) float32 RGB 0..255 → (N, 3) float32 CIELAB."""
+    return cv2.cvtColor(rgb[None] / 255, cv2.COLOR_RGB2Lab)[0]
 
 
 def best_disjoint(regions: Regions, scores: np.ndarray) -> Iterator[int]:
