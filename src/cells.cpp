@@ -114,6 +114,38 @@ std::vector<int64_t> held_by(const int64_t* numbers, int64_t n, int64_t halvings
   return out;
 }
 
+// Rows of a map, rising, of the voxels in some cells, and which of these (n, rising) each lies in. Cell c holds
+// rows[first[c]] to rows[first[c + 1]] of its block; block k has the cells from own[k] to own[k + 1] and starts at starts[k].
+// A row is in one cell only. Returns how many.
+template <class Row>
+int64_t rows_in(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,
+                const int64_t* starts, const Row* rows, int64_t* out, int32_t* cell) {
+  struct Run {
+    int64_t start, from, to;  // where a block starts, and the places of its cells
+  };
+  std::vector<Run> runs;
+  for (int64_t k = 0; k < n;) {
+    const int64_t block = std::upper_bound(own, own + blocks, cells[k]) - own - 1, from = k;
+    while (k < n && cells[k] < own[block + 1]) ++k;
+    runs.push_back({starts[block], from, k});
+  }
+  std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.start < b.start; });
+  std::vector<int32_t> here;  // of a block's rows from `low` on: one more than the place of the cell that holds it
+  int64_t count = 0;
+  for (const Run& run : runs) {
+    int64_t low = INT32_MAX, high = -1;
+    for (int64_t k = run.from; k < run.to; ++k)
+      for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r)
+        low = std::min<int64_t>(low, rows[r]), high = std::max<int64_t>(high, rows[r]);
+    here.assign(std::max<int64_t>(0, high - low + 1), 0);
+    for (int64_t k = run.from; k < run.to; ++k)
+      for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r) here[rows[r] - low] = int32_t(k) + 1;
+    for (size_t r = 0; r < here.size(); ++r)
+      if (here[r]) out[count] = run.start + low + int64_t(r), cell[count++] = here[r] - 1;
+  }
+  return count;
+}
+
 }  // namespace
 
 extern "C" {
@@ -184,30 +216,15 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
   return m;
 }
 
-// Rows of a map, rising, of the voxels in some cells, and which of these (n, rising) each lies in. Cell c holds
-// rows[first[c]] to rows[first[c + 1]] of its block, which starts at starts[block[c]]; a block's cells follow each other, and
-// a row is in one cell only. Returns how many.
-int64_t rows_of(const int64_t* cells, int64_t n, const int64_t* first, const int32_t* block, const int64_t* starts,
-                const int32_t* rows, int64_t* out, int32_t* cell) {
-  std::vector<std::pair<int64_t, int64_t>> runs;  // where a block starts, and the first of its cells
-  for (int64_t k = 0; k < n; ++k)
-    if (!k || block[cells[k]] != block[cells[k - 1]]) runs.emplace_back(starts[block[cells[k]]], k);
-  std::sort(runs.begin(), runs.end());
-  std::vector<int32_t> here;  // of a block's rows from `low` on: one more than the place of the cell that holds it
-  int64_t count = 0;
-  for (const auto& [start, a] : runs) {
-    int32_t low = INT32_MAX, high = -1;
-    int64_t b = a;
-    for (; b < n && block[cells[b]] == block[cells[a]]; ++b)
-      for (int64_t k = first[cells[b]]; k < first[cells[b] + 1]; ++k)
-        low = std::min(low, rows[k]), high = std::max(high, rows[k]);
-    here.assign(std::max(0, high - low + 1), 0);
-    for (int64_t k = a; k < b; ++k)
-      for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r) here[rows[r] - low] = int32_t(k) + 1;
-    for (size_t r = 0; r < here.size(); ++r)
-      if (here[r]) out[count] = start + low + int64_t(r), cell[count++] = here[r] - 1;
-  }
-  return count;
+// `rows_in` for rows of 16 and of 32 bits.
+int64_t rows_in_16(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,
+                   const int64_t* starts, const uint16_t* rows, int64_t* out, int32_t* cell) {
+  return rows_in(cells, n, first, own, blocks, starts, rows, out, cell);
+}
+
+int64_t rows_in_32(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,
+                   const int64_t* starts, const int32_t* rows, int64_t* out, int32_t* cell) {
+  return rows_in(cells, n, first, own, blocks, starts, rows, out, cell);
 }
 
 // Connected pieces of points (n, 3), joined where their cells of cell_m touch, corners included: piece (n). Returns how many.

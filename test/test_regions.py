@@ -10,7 +10,7 @@ from small_maps import box_points
 
 from sab3r_ros.querying import regions
 from sab3r_ros.querying.cells import cell_numbers, coordinates
-from sab3r_ros.querying.compiled import connected_pieces, grouped, parts, smoothed
+from sab3r_ros.querying.compiled import connected_pieces, grouped, parts, rows_of, smoothed
 from sab3r_ros.querying.regions import Evidence, best_disjoint
 
 CELL = 0.05
@@ -165,3 +165,27 @@ def test_cells_are_grouped_by_the_larger_ones_that_hold_them(seed, count, halvin
         assert number == expected[k] and order[start[k] : start[k + 1]].tolist() == mine.tolist()
         assert size == voxels[mine].sum() and logit == pytest.approx(voxels[mine] @ logits[mine], abs=1e-4)
         np.testing.assert_allclose(rgb, np.average(colors[mine], axis=0, weights=voxels[mine]), rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([np.uint16, np.int32]))
+def test_rows_of_cells_agree_with_a_twin(seed, kind):
+    rng = np.random.default_rng(seed)
+    cells_of_block = rng.integers(1, 6, 7)
+    own = np.append(0, np.cumsum(cells_of_block)).astype(np.int32)
+    counts = rng.integers(1, 9, own[-1])
+    first = np.append(0, np.cumsum(counts)).astype(np.int32)
+    sizes = np.add.reduceat(counts, own[:-1])
+    place = rng.permutation(7)  # of the blocks in the map
+    starts = np.empty(7, np.int64)
+    starts[place] = np.append(0, np.cumsum(sizes[place])[:-1])
+    rows = np.concatenate([rng.permutation(n) for n in sizes]).astype(kind)
+    chosen = np.flatnonzero(rng.random(own[-1]) < 0.5)
+    block = np.repeat(np.arange(7), cells_of_block)
+    expected = sorted(
+        (int(starts[block[c]]) + int(row), k)
+        for k, c in enumerate(chosen.tolist())
+        for row in rows[first[c] : first[c + 1]]
+    )
+    found = rows_of(chosen, first, own, starts, rows)
+    assert list(zip(*(f.tolist() for f in found), strict=True)) == expected

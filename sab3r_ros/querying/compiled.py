@@ -9,13 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
-NUMBERS, ROWS, REALS, FLOATS, CODES, STEPS, BYTES, FLAGS = (
+NUMBERS, ROWS, REALS, FLOATS, CODES, STEPS, BYTES, FLAGS, SHORTS = (
     np.ctypeslib.ndpointer(kind, flags="C_CONTIGUOUS")
-    for kind in (np.int64, np.int32, np.float64, np.float32, np.int8, np.int16, np.uint8, np.bool_)
+    for kind in (np.int64, np.int32, np.float64, np.float32, np.int8, np.int16, np.uint8, np.bool_, np.uint16)
 )
 WHOLE = 16_383  # steps of a direction on either side of zero
 LANES = 8  # of floats, that are multiplied at a time
-SHORT = ("rows_of", "pieces_of")  # do not let go of the interpreter: to get it back takes longer
+# These do not let go of the interpreter: to get it back from a busy thread would take longer.
+SHORT = ("rows_in_16", "rows_in_32", "pieces_of")
 COUNT, REAL, FLOAT = ctypes.c_int64, ctypes.c_double, ctypes.c_float
 ARGUMENTS = {
     "likely_of": (
@@ -26,7 +27,8 @@ ARGUMENTS = {
     "grouped": (
         *(NUMBERS, COUNT, COUNT, NUMBERS, FLOATS, BYTES, NUMBERS, ROWS, NUMBERS, REALS, REALS, FLOATS),
     ),
-    "rows_of": (NUMBERS, COUNT, NUMBERS, ROWS, NUMBERS, ROWS, NUMBERS, ROWS),
+    "rows_in_16": (ROWS, COUNT, ROWS, ROWS, COUNT, NUMBERS, SHORTS, NUMBERS, ROWS),
+    "rows_in_32": (ROWS, COUNT, ROWS, ROWS, COUNT, NUMBERS, ROWS, NUMBERS, ROWS),
     "pieces_of": (REALS, COUNT, REAL, ROWS),
     "smoothed": (NUMBERS, COUNT, FLOATS, FLOAT, COUNT, FLOATS),
     "parts_of": (
@@ -103,15 +105,18 @@ def grouped(
 
 
 def rows_of(
-    cells: np.ndarray, first: np.ndarray, block: np.ndarray, starts: np.ndarray, rows: np.ndarray
+    cells: np.ndarray, first: np.ndarray, own: np.ndarray, starts: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a map, ascending, of the voxels in some cells, and which of these (N,) each lies in.
 
-    cells: (N,) ascending. Cell c holds rows[first[c] : first[c + 1]] of the block that starts at starts[block[c]].
+    cells: (N,) ascending. Cell c holds rows[first[c] : first[c + 1]], uint16 or int32, of its block; block k has the cells
+    own[k] : own[k + 1] and starts at starts[k].
     """
+    cells = np.asarray(cells, np.int32)
     most = int((first[cells + 1] - first[cells]).sum())
     out, cell = np.empty(most, np.int64), np.empty(most, np.int32)
-    count = library().rows_of(np.asarray(cells, np.int64), len(cells), first, block, starts, rows, out, cell)
+    look = library().rows_in_16 if rows.dtype == np.uint16 else library().rows_in_32
+    count = look(cells, len(cells), first, own, len(starts), starts, rows, out, cell)
     return out[:count], cell[:count]
 
 

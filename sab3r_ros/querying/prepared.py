@@ -15,7 +15,7 @@ from sab3r_ros.types import MapSnapshot
 from sab3r_ros.voxels import Voxels, encoded
 
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
-MOST_DEAD = 0.5  # cells of blocks that are gone, as a share of the others, before they are swept out
+MOST_DEAD = 0.25  # cells of blocks that are gone, as a share of the others, before they are swept out
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PreparedMap:
     top: np.ndarray
     colors: np.ndarray
     alive: np.ndarray
-    _block: np.ndarray
+    _own: np.ndarray
     _first: np.ndarray
     _rows: np.ndarray
     _starts: np.ndarray
@@ -49,11 +49,11 @@ class PreparedMap:
 
     def counts(self, cells: np.ndarray) -> np.ndarray:
         """How many voxels some cells (M,) hold."""
-        return self._first[cells + 1] - self._first[cells]
+        return (self._first[cells + 1] - self._first[cells]).astype(np.int64)
 
     def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""
-        return rows_of(cells, self._first, self._block, self._starts, self._rows)
+        return rows_of(cells, self._first, self._own, self._starts, self._rows)
 
 
 class Log:
@@ -91,11 +91,11 @@ class MapIndex:
         self._begin(0.0)
 
     def _begin(self, cell_m: float) -> None:
-        kinds = (np.int64, np.int8, np.float32, np.float32, np.uint8, np.uint8, np.int32)
-        shapes = ((), (len(self.gram),), (), (), (), (3,), ())
+        kinds = (np.int64, np.int8, np.float32, np.float32, np.uint8, np.uint8)
+        shapes = ((), (len(self.gram),), (), (), (), (3,))
         self._cells = Log([np.zeros((0, *s), k) for s, k in zip(shapes, kinds, strict=True)], 0)
-        self._first = Log([np.zeros(1, np.int64)], 1)
-        self._rows = Log([np.zeros(0, np.int32)], 0)
+        self._own, self._first = (Log([np.zeros(1, np.int32)], 1) for _ in range(2))  # of blocks, of cells
+        self._rows = Log([np.zeros(0, np.uint16)], 0)
         self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
         self._cell_m, self._count, self._generation = cell_m, 0, self._generation + 1
 
@@ -125,8 +125,11 @@ class MapIndex:
             for k in range(0, len(codes), BLOCK)
         ]
         gain, competition, top = map(np.concatenate, zip(*parts, strict=True))
-        self._cells.append([numbers, codes, gain, competition, top, np.rint(colors), block + self._count])
+        self._cells.append([numbers, codes, gain, competition, top, np.rint(colors)])
+        self._own.append([self._own.columns()[0][-1] + np.cumsum(np.bincount(block, minlength=len(blocks)))])
         self._first.append([self._first.columns()[0][-1] + np.cumsum(counts)])
+        if rows.max() > np.iinfo(self._rows.columns()[0].dtype).max:  # a loaded map is one large block
+            self._rows = Log([self._rows.columns()[0].astype(np.int32)], 0)
         self._rows.append([rows])
         for k, b in enumerate(blocks, self._count):
             self._blocks[id(b)] = (weakref.ref(b), k)
@@ -137,27 +140,27 @@ class MapIndex:
         for b, start in zip(snapshot.blocks, snapshot.starts.tolist(), strict=False):
             if len(b):
                 starts[self._number(b)] = start
-        *columns, block = self._cells.columns()
-        (first,), (rows,) = self._first.columns(), self._rows.columns()
-        alive = starts[block] >= 0
+        (own,), (first,), (rows,) = (log.columns() for log in (self._own, self._first, self._rows))
+        alive = np.repeat(starts >= 0, np.diff(own))
+        columns = self._cells.columns()
         return PreparedMap(
-            snapshot, self._cell_m, self._generation, *columns, alive, block, first, rows, starts
+            snapshot, self._cell_m, self._generation, *columns, alive, own, first, rows, starts
         )
 
     def _sweep(self, ready: PreparedMap) -> None:
         """Forget the cells of blocks that a prepared map does not have."""
         columns, blocks = self._cells.columns(), self._blocks
-        counts = np.diff(ready._first)
+        counts, cells = np.diff(ready._first), np.diff(ready._own)
         rows = ready._rows[np.repeat(ready.alive, counts)]
         here = ready._starts >= 0
         number = np.cumsum(here) - 1
-        columns[-1] = number[columns[-1]]
         self._begin(self._cell_m)
         self._count = int(here.sum())
         self._blocks = {key: (ref, int(number[k])) for key, (ref, k) in blocks.items() if here[k]}
         self._cells.append([c[ready.alive] for c in columns])
+        self._own.append([np.cumsum(cells[here])])
         self._first.append([np.cumsum(counts[ready.alive])])
-        self._rows.append([rows])
+        self._rows = Log([rows], 0)
 
 
 def competed(
