@@ -249,52 +249,60 @@ int64_t pieces_of(const double* points, int64_t n, double cell_m, int32_t* piece
 // Values (n) after rounds of averaging with the cells that touch; a neighbour counts e times less for each `width` that
 // its colour, lab (n, 3), is away.
 void smoothed(const int64_t* numbers, int64_t n, const float* lab, float width, int64_t rounds, float* values) {
-  std::vector<int32_t> a, b;
+  std::vector<int32_t> a, b, degree(n, 0);
   std::vector<float> weight, total(n, 1.f);
   a.reserve(8 * n), b.reserve(8 * n), weight.reserve(8 * n);
-  std::vector<int64_t> first(n + 2, 0);
   each_pair(numbers, n, [&](int32_t i, int32_t j) {
     float square = 0;
     for (int c = 0; c < 3; ++c) square += (lab[3 * i + c] - lab[3 * j + c]) * (lab[3 * i + c] - lab[3 * j + c]);
-    const float w = std::exp(-std::sqrt(square) / width);
-    a.push_back(i), b.push_back(j), weight.push_back(w);
-    total[i] += w, total[j] += w;
-    ++first[i + 2], ++first[j + 2];
+    a.push_back(i), b.push_back(j), weight.push_back(-std::sqrt(square) / width);
+    ++degree[i], ++degree[j];
   });
-  std::partial_sum(first.begin(), first.end(), first.begin());
+  const int64_t pairs = a.size();
+  weight.resize((pairs + kLanes - 1) / kLanes * kLanes);
+  exponentials(weight.data(), weight.size());
+  for (int64_t k = 0; k < pairs; ++k) total[a[k]] += weight[k], total[b[k]] += weight[k];
+  for (float& t : total) t = 1 / t;
+  // Cells with as many neighbours follow each other: the loop over them is as long each time, and so is well foreseen.
+  constexpr int kMost = 26;
+  std::vector<int64_t> ends(kMost + 2, 0), first(n);
+  for (int32_t d : degree) ++ends[d + 1];
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  std::vector<int32_t> cell(n), place(n);
+  std::vector<int64_t> next(ends);
+  for (int64_t i = 0; i < n; ++i) cell[place[i] = int32_t(next[degree[i]]++)] = int32_t(i);
+  for (int64_t r = 1; r < n; ++r) first[r] = first[r - 1] + degree[cell[r - 1]];
   struct Flow {
     int32_t source;
     float share;
   };
-  std::vector<Flow> flow(2 * a.size());
-  std::vector<float> next(n);
-  for (float& t : total) t = 1 / t;
-  for (size_t k = 0; k < a.size(); ++k) {
-    flow[first[a[k] + 1]++] = {b[k], weight[k] * total[a[k]]};
-    flow[first[b[k] + 1]++] = {a[k], weight[k] * total[b[k]]};
+  std::vector<Flow> flow(2 * pairs);
+  for (int64_t k = 0; k < pairs; ++k) {
+    flow[first[place[a[k]]]++] = {place[b[k]], weight[k] * total[a[k]]};
+    flow[first[place[b[k]]]++] = {place[a[k]], weight[k] * total[b[k]]};
   }
+  std::vector<float> now(n), then(n), own(n);
+  for (int64_t r = 0; r < n; ++r) now[r] = values[cell[r]], own[r] = total[cell[r]];
   for (int64_t round = 0; round < rounds; ++round) {
-    for (int64_t i = 0; i < n; ++i) {
-      float even = total[i] * values[i], odd = 0;  // two sums at a time: neither waits for the other
-      int64_t k = first[i];
-      for (; k + 1 < first[i + 1]; k += 2) {
-        even += flow[k].share * values[flow[k].source];
-        odd += flow[k + 1].share * values[flow[k + 1].source];
+    const Flow* in = flow.data();
+    for (int d = 0; d <= kMost; ++d)
+      for (int64_t r = ends[d]; r < ends[d + 1]; ++r, in += d) {
+        float sum = own[r] * now[r];
+        for (int k = 0; k < d; ++k) sum += in[k].share * now[in[k].source];
+        then[r] = sum;
       }
-      if (k < first[i + 1]) even += flow[k].share * values[flow[k].source];
-      next[i] = even + odd;
-    }
-    std::copy(next.begin(), next.end(), values);
+    now.swap(then);
   }
+  for (int64_t r = 0; r < n; ++r) values[cell[r]] = now[r];
 }
 
 // Connected parts of each level of cells (n), the highest level first. order (n): the surest first, value of each. Cells in
-// blocks, 2 ** halvings as long, that touch and reach a level both are one part. A part is told if it holds `least` voxels, count (n), and least_cells cells, and is not as at the level above.
-// Fills traits (4 a part: strength, mean, cells, share of its box's largest side), size (a part), cells (all parts', the
-// surest first). Returns how many parts.
+// blocks, 2 ** halvings as long, that touch and reach a level both are one part. A part is told if it holds `least` voxels,
+// count (n), and least_cells cells, and is not as at the level above. Fills traits (4 a part: strength, mean, cells, share
+// of its box's largest side), size (a part), cells (all parts', the surest first). Returns how many parts.
 int64_t parts_of(const int64_t* numbers, int64_t n, const int32_t* order, const float* value, const double* count,
                  const double* logits, int64_t halvings, const double* levels, int64_t level_count, double top_share,
-              double least, int64_t least_cells, double* traits, int64_t* size, int32_t* cells) {
+                 double least, int64_t least_cells, double* traits, int64_t* size, int32_t* cells) {
   std::vector<int32_t> block(n);
   const std::vector<int64_t> blocks = held_by(numbers, n, halvings, block.data());
   const int64_t block_count = blocks.size();
