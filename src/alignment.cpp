@@ -125,9 +125,10 @@ int64_t best_similarity(const double* Xi, const double* Xj, const double* weight
 int64_t look_equations(const double* poses, const int64_t* pairs, const int64_t* ends, int64_t n, const double* rays,
                        const double* log_distance, const double* points, const double* weight, int64_t N, double ray_sigma,
                        double depth_sigma, double width, double* H, double* g, double* cost) {
+  const double per_ray = 1 / ray_sigma, per_depth = 1 / depth_sigma, per_square = 1 / (width * width);
   for (int64_t look = 0; look < n; ++look) {
     const double *P = poses + 13 * pairs[2 * look], *Q = poses + 13 * pairs[2 * look + 1], log_scale = std::log(P[0]);
-    double A[3][3], moments[4][4] = {}, along_along[7][7] = {}, turn[4][3] = {}, total = 0;
+    double A[3][3], moments[4][4] = {}, along_along[7][8] = {}, turn[4][4] = {}, total = 0;
     for (int r = 0; r < 3; ++r)
       for (int c = 0; c < 3; ++c) A[r][c] = Q[0] * Q[1 + 3 * r + c];
     for (int64_t m = ends[look]; m < ends[look + 1]; ++m) {
@@ -139,31 +140,30 @@ int64_t look_equations(const double* poses, const int64_t* pairs, const int64_t*
         length += u[k] * u[k];
       }
       length = std::sqrt(std::max(length, 1e-18));
+      const double inverse = 1 / length;
       for (int k = 0; k < 3; ++k) {
         const double seen = P[1 + 3 * k] * rays[m] + P[2 + 3 * k] * rays[N + m] + P[3 + 3 * k] * rays[2 * N + m];
-        u[k] /= length;  // where the camera sees the other's point, in world axes
-        ray[k] = (u[k] - seen) / ray_sigma;
+        u[k] *= inverse;  // where the camera sees the other's point, in world axes
+        ray[k] = (u[k] - seen) * per_ray;
         square += ray[k] * ray[k], across += ray[k] * u[k];
       }
-      const double depth = (std::log(length) - log_distance[m] - log_scale) / depth_sigma;
+      const double depth = (std::log(length) - log_distance[m] - log_scale) * per_depth;
       square += depth * depth;
-      const double kernel = 1 / (1 + square / (width * width));  // Geman-McClure's, its square root
+      const double kernel = 1 / (1 + square * per_square);  // Geman-McClure's, its square root
       total += weight[m] * square * kernel;
       // dp/dδ = D = [−[p]×, I, p] for the keyframe looked at, −D for the one that looks; a residual across u is α dp, one
       // along it β dp. So with Dᵀ u = `along` their part of H is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D +
       // (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
-      const double w = weight[m] * kernel * kernel, alpha = 1 / (length * ray_sigma), beta = 1 / (length * depth_sigma);
-      const double along[7] = {p[1] * u[2] - p[2] * u[1], p[2] * u[0] - p[0] * u[2], p[0] * u[1] - p[1] * u[0],
+      const double w = weight[m] * kernel * kernel, alpha = inverse * per_ray, beta = inverse * per_depth;
+      const double along[8] = {p[1] * u[2] - p[2] * u[1], p[2] * u[0] - p[0] * u[2], p[0] * u[1] - p[1] * u[0],
                                u[0], u[1], u[2], p[0] * u[0] + p[1] * u[1] + p[2] * u[2]};
       const double even = w * alpha * alpha, bent = w * (beta * beta - alpha * alpha);
-      for (int a = 0; a < 4; ++a)
-        for (int b = a; b < 4; ++b) moments[a][b] += even * p[a] * p[b];
+      double pull[4] = {};
+      for (int k = 0; k < 3; ++k) pull[k] = (ray[k] - u[k] * across) * (w * alpha) + u[k] * (w * depth * beta);
+      for (int a = 0; a < 4; ++a)  // rows of even length: two or four products at a time
+        for (int b = 0; b < 4; ++b) moments[a][b] += even * p[a] * p[b], turn[a][b] += p[a] * pull[b];
       for (int a = 0; a < 7; ++a)
-        for (int b = a; b < 7; ++b) along_along[a][b] += bent * along[a] * along[b];
-      for (int k = 0; k < 3; ++k) {
-        const double pull = (ray[k] - u[k] * across) * (w * alpha) + u[k] * (w * depth * beta);
-        for (int a = 0; a < 4; ++a) turn[a][k] += p[a] * pull;
-      }
+        for (int b = 0; b < 8; ++b) along_along[a][b] += bent * along[a] * along[b];
     }
     double* h = H + 49 * look;
     auto add = [h](int a, int b, double value) { h[7 * a + b] += value, h[7 * b + a] += a == b ? 0 : value; };
@@ -185,6 +185,30 @@ int64_t look_equations(const double* poses, const int64_t* pairs, const int64_t*
     cost[look] = total;
   }
   return n;
+}
+
+// What an earlier pointmap (h, w, 3), every stride-th of its pixels, says of the depths of another one (H, W, 3), whose
+// camera has focal lengths and centre `camera`; T (3, 4) takes points into that one's frame. By cells of the other's
+// pixels, `cell` along an edge, rows × columns: how many pixels, sums of the log ratios of both depths (those beyond
+// most_log_ratio are other surfaces) and of the earlier one's weights, which have its own cells.
+int64_t depth_ratios(const float* before, int64_t h, int64_t w, int64_t stride, const float* weight, const double* T,
+                     const double* camera, const float* points, int64_t H, int64_t W, int64_t cell, int64_t rows,
+                     int64_t columns, double most_log_ratio, double* count, double* ratio, double* carried) {
+  for (int64_t y = 0; y < h; y += stride)
+    for (int64_t x = 0; x < w; x += stride) {
+      const float* p = before + 3 * (y * w + x);
+      double q[3];
+      for (int k = 0; k < 3; ++k) q[k] = T[4 * k] * p[0] + T[4 * k + 1] * p[1] + T[4 * k + 2] * p[2] + T[4 * k + 3];
+      if (!(q[2] > 1e-3)) continue;
+      const double u = std::nearbyint(q[0] / q[2] * camera[0] + camera[2]);
+      const double v = std::nearbyint(q[1] / q[2] * camera[1] + camera[3]);
+      if (!(u >= 0 && u < W && v >= 0 && v < H)) continue;
+      const double r = std::log(q[2] / points[3 * (int64_t(v) * W + int64_t(u)) + 2]);
+      if (!(std::abs(r) < most_log_ratio)) continue;
+      const int64_t at = int64_t(v) / cell * columns + int64_t(u) / cell;
+      count[at] += 1, ratio[at] += r, carried[at] += weight[y / cell * columns + x / cell];
+    }
+  return rows * columns;
 }
 
 }  // extern "C"

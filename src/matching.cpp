@@ -4,13 +4,19 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 namespace {
 
 constexpr int kRows = 4, kWide = 2, kLanes = 8;  // of A; vectors of B, and their length: what stays in registers
 constexpr float kLeast = 1e38f;                  // no product is less than minus this
+
+// A map (h, w, d) of descriptors.
+struct Map {
+  const float* values;
+  int64_t h, w, d;
+  const float* at(int64_t place) const { return values + place * d; }
+};
 
 namespace plain {
 #include "nearest.inc"
@@ -22,10 +28,14 @@ namespace wide {
 #include "nearest.inc"
 }
 #pragma GCC pop_options
-const auto nearest =
-    __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? wide::nearest : plain::nearest;
+const bool is_wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+const auto nearest = is_wide ? wide::nearest : plain::nearest;
+const auto climbed = is_wide ? wide::climbed : plain::climbed;
+const auto product = is_wide ? wide::product : plain::product;
 #else
 const auto nearest = plain::nearest;
+const auto climbed = plain::climbed;
+const auto product = plain::product;
 #endif
 
 void both_nearest(const float* A, int64_t n, const float* B, int64_t m, int64_t d, int32_t* of_a, int32_t* of_b) {
@@ -37,40 +47,6 @@ void both_nearest(const float* A, int64_t n, const float* B, int64_t m, int64_t 
     for (int64_t k = 0; k < d; ++k) packed[(j / kBlock * d + k) * kBlock + j % kBlock] = B[std::min(j, m - 1) * d + k];
   nearest(A, n, packed.data(), blocks, d, of_a, top.data(), rows.data());
   std::copy(rows.begin(), rows.begin() + m, of_b);
-}
-
-float product(const float* a, const float* b, int64_t d) {
-  typedef float Four __attribute__((vector_size(16)));
-  Four sum = {};
-  int64_t k = 0;
-  for (; k + 4 <= d; k += 4) {
-    Four x, y;
-    std::memcpy(&x, a + k, sizeof x), std::memcpy(&y, b + k, sizeof y);
-    sum += x * y;
-  }
-  float out = (sum[0] + sum[2]) + (sum[1] + sum[3]);
-  for (; k < d; ++k) out += a[k] * b[k];
-  return out;
-}
-
-// A map (h, w, d) of descriptors.
-struct Map {
-  const float* values;
-  int64_t h, w, d;
-  const float* at(int64_t place) const { return values + place * d; }
-};
-
-// The place most like a query, no more than `reach` away from another in rows and columns.
-int64_t climbed(const float* query, const Map& map, int64_t from, int64_t reach) {
-  const int64_t row = from / map.w, column = from % map.w;
-  int64_t best = from;
-  float top = -INFINITY;
-  for (int64_t y = std::max<int64_t>(row - reach, 0); y <= std::min(row + reach, map.h - 1); ++y)
-    for (int64_t x = std::max<int64_t>(column - reach, 0); x <= std::min(column + reach, map.w - 1); ++x) {
-      const float value = product(query, map.at(y * map.w + x), map.d);
-      if (value > top) top = value, best = y * map.w + x;
-    }
-  return best;
 }
 
 bool near(int64_t a, int64_t b, int64_t width, int64_t radius) {

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama, skew, umeyama
+from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama, rotation, skew, umeyama
 
 numbers = st.floats(-2, 2)
 vectors = st.tuples(numbers, numbers, numbers).map(np.array)
@@ -122,3 +122,9 @@ def test_the_adjoint_carries_a_change_across_a_pose(seed):
     rng = np.random.default_rng(seed)
     T, xi = Sim3.exp(rng.normal(0, 0.5, 7)), rng.normal(0, 0.3, 7)
     assert np.allclose((T @ Sim3.exp(xi)).matrix(), (Sim3.exp(T.adjoint() @ xi) @ T).matrix())
+
+
+@given(st.lists(st.floats(-4, 4), min_size=3, max_size=3), st.sampled_from([1.0, 1e-5, 1e-9]))
+def test_a_rotation_vectors_matrix_is_scipys(w, scale):
+    w = scale * np.array(w)
+    assert np.allclose(rotation(*w.tolist()), Rotation.from_rotvec(w).as_matrix(), atol=1e-12)

@@ -8,8 +8,9 @@ well (rays beat raw 3D distances: a pointmap's error lies along its rays).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,10 @@ class Edge:
         """Both ways to look at it."""
         return look(self.i, self.j, self.Xi, self.Xj), look(self.j, self.i, self.Xj, self.Xi)
 
+    @cached_property
+    def stacked(self) -> Looks:
+        return stacked([self])
+
 
 @dataclass(frozen=True)
 class Look:
@@ -59,6 +64,14 @@ def look(i: int, j: int, Xi: np.ndarray, Xj: np.ndarray) -> Look:
     )
 
 
+class Sigmas(NamedTuple):
+    """Expected errors, as in `AlignmentConfig`."""
+
+    ray_sigma_rad: float
+    log_depth_sigma: float
+    robust_width: float
+
+
 @dataclass(frozen=True)
 class PairAlignment:
     """T_ij takes points of j into i's frame. inliers: share of matches that agree. count: how many those are.
@@ -75,10 +88,6 @@ class PairAlignment:
 def row_norm(X: np.ndarray) -> np.ndarray:
     """(..., 3) → (...), not less than 1e-9. Three times as fast as NumPy's."""
     return np.sqrt(np.maximum(np.einsum("...k,...k->...", X, X), 1e-18))
-
-
-def unit(X: np.ndarray) -> np.ndarray:
-    return X / row_norm(X)[..., None]
 
 
 def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) -> PairAlignment | None:
@@ -115,12 +124,12 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
     good = (angle < config.inlier_angle_rad) & (ratio < config.inlier_log_ratio)
     if good.sum() < config.min_matches or good.mean() < config.min_inliers:
         return None
-    sigmas = replace(
-        config,
-        ray_sigma_rad=max(float(np.median(angle[good])) / RAYLEIGH_MEDIAN, LEAST_RAY_SIGMA_RAD),
-        log_depth_sigma=max(float(np.median(ratio[good])) / NORMAL_MEDIAN, LEAST_LOG_DEPTH_SIGMA),
+    sigmas = Sigmas(
+        max(float(np.median(angle[good])) / RAYLEIGH_MEDIAN, LEAST_RAY_SIGMA_RAD),
+        max(float(np.median(ratio[good])) / NORMAL_MEDIAN, LEAST_LOG_DEPTH_SIGMA),
+        config.robust_width,
     )
-    A, b, _ = normal_equations({edge.i: Sim3.identity(), edge.j: T_ij}, stacked([edge]), {edge.j: 0}, sigmas)
+    A, b, _ = normal_equations({edge.i: Sim3.identity(), edge.j: T_ij}, edge.stacked, {edge.j: 0}, sigmas)
     T_ij = Sim3.step(np.linalg.solve(A, b)) @ T_ij
     adjoint = T_ij.inverse().adjoint()
     # Both cameras look along a match, but it is one observation: A counts it twice.
@@ -130,9 +139,14 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
 
 def residuals(T_ij: Sim3, edge: Edge) -> tuple[np.ndarray, np.ndarray]:
     """(M,) angles by which either camera misses the other's point, the larger one; (M,) |log ratio| of its distances."""
-    q, back = T_ij.apply(edge.Xj), T_ij.inverse().apply(edge.Xi)
-    cos = np.minimum((unit(q) * unit(edge.Xi)).sum(-1), (unit(back) * unit(edge.Xj)).sum(-1))
-    return np.arccos(np.clip(cos, -1, 1)), np.abs(np.log(row_norm(q) / row_norm(edge.Xi)))
+    there, back, cos = T_ij, T_ij.inverse(), []
+    for T, look in zip((there, back), edge.looks, strict=True):
+        q = T.s * T.R @ look.points + T.t[:, None]
+        length = np.sqrt(np.maximum(np.einsum("km,km->m", q, q), 1e-18))
+        cos.append(np.einsum("km,km->m", q, look.rays) / length)
+        if T is there:
+            ratio = np.abs(np.log(length) - look.log_distance)
+    return np.arccos(np.clip(np.minimum(*cos), -1, 1)), ratio
 
 
 def refine(
@@ -204,12 +218,10 @@ def stacked(edges: Iterable[Edge]) -> Looks:
 
 
 def normal_equations(
-    poses: dict[int, Sim3], looks: Looks, column: dict[int, int], config: AlignmentConfig
+    poses: dict[int, Sim3], looks: Looks, column: dict[int, int], sigmas: Sigmas | AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """A, b of A δ = b and the robust cost; δ = (rotation, translation, log scale) perturbs free keyframes from the left."""
-    H, g, cost = look_equations(
-        poses, looks, config.ray_sigma_rad, config.log_depth_sigma, config.robust_width
-    )
+    H, g, cost = look_equations(poses, looks, sigmas)
     n = 7 * len(column)
     A, b = np.zeros((n, n)), np.zeros(n)
     for (i, j), H_look, g_look in zip(looks.pairs.tolist(), H, g, strict=True):
@@ -226,19 +238,19 @@ def normal_equations(
 
 
 def look_equations(
-    poses: dict[int, Sim3], looks: Looks, ray_sigma_rad: float, log_depth_sigma: float, robust_width: float
+    poses: dict[int, Sim3], looks: Looks, sigmas: Sigmas | AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Each look's part of the normal equations, (P, 7, 7) and (P, 7), for the keyframe looked at, and the cost of all.
 
     That of the keyframe which looks is the same with the other sign: H, −H, −g.
     """
     place = {k: n for n, k in enumerate(poses)}
-    table = np.array([np.r_[T.s, T.R.ravel(), T.t] for T in poses.values()])
+    table = np.array([(T.s, *T.R.ravel().tolist(), *T.t.tolist()) for T in poses.values()])
     pairs = np.array([place[k] for k in looks.pairs.ravel().tolist()], np.int64)
     n = len(looks.pairs)
     H, g, cost = np.empty((n, 7, 7)), np.empty((n, 7)), np.empty(n)
     library().look_equations(
         *(table, pairs, looks.ends, n, looks.rays, looks.log_distance, looks.points, looks.weight),
-        *(len(looks.weight), ray_sigma_rad, log_depth_sigma, robust_width, H, g, cost),
+        *(len(looks.weight), sigmas.ray_sigma_rad, sigmas.log_depth_sigma, sigmas.robust_width, H, g, cost),
     )
     return H, g, float(cost.sum())

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.compiled import floats, library
 
 CELL = 8  # pixels: smoother than this nothing is corrected
 STRIDE = 2  # every second pixel of the earlier view is looked at
@@ -28,28 +29,24 @@ def agree(
     """
     h, w, _ = points.shape
     rows, columns = weight.shape
-    X = T_KP.apply(before[::STRIDE, ::STRIDE].astype(np.float64))
-    uv = X[..., :2] / np.maximum(X[..., 2:], 1e-6) * [K[0, 0], K[1, 1]] + K[:2, 2]
-    u, v = np.rint(uv[..., 0]).astype(np.int64), np.rint(uv[..., 1]).astype(np.int64)
-    seen = (X[..., 2] > 1e-3) & (u >= 0) & (u < w) & (v >= 0) & (v < h)
-    u, v, z = u[seen], v[seen], X[..., 2][seen]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.log(z / points[v, u, 2])
-    near = np.abs(ratio) < MAX_LOG_RATIO
-    cell = np.minimum(v // CELL, rows - 1) * columns + np.minimum(u // CELL, columns - 1)
-    carried = cv2.resize(weight, (before[::STRIDE, ::STRIDE].shape[1::-1]), interpolation=cv2.INTER_NEAREST)[
-        seen
-    ]
-
-    def cells(values: np.ndarray) -> np.ndarray:
-        return np.bincount(cell[near], values[near], rows * columns)
-
-    count = cells(np.ones(len(z)))
+    count, ratio, carried = (np.zeros((rows, columns)) for _ in range(3))
+    library().depth_ratios(
+        *(
+            floats(before),
+            h,
+            w,
+            STRIDE,
+            floats(weight),
+            T_KP.matrix()[:3].copy(),
+            K[[0, 1, 0, 1], [0, 1, 2, 2]],
+        ),
+        *(floats(points), h, w, CELL, rows, columns, MAX_LOG_RATIO, count, ratio, carried),
+    )
     known = count >= LEAST_PIXELS
-    mean, views = (np.where(known, cells(a) / np.maximum(count, 1), 0) for a in (ratio, carried))
-    shift = (mean * views / (views + 1)).reshape(rows, columns).astype(np.float32)
+    mean, views = (np.where(known, a / np.maximum(count, 1), 0) for a in (ratio, carried))
+    shift = (mean * views / (views + 1)).astype(np.float32)
     factor = np.exp(cv2.resize(shift, (w, h), interpolation=cv2.INTER_LINEAR))
-    return points * factor[..., None], np.minimum(views + 1, MEMORY).reshape(rows, columns).astype(np.float32)
+    return points * factor[..., None], np.minimum(views + 1, MEMORY).astype(np.float32)
 
 
 def alone(points: np.ndarray) -> np.ndarray:

@@ -198,7 +198,7 @@ class Window:
             if k.T_WK is not None and k.id in poses:
                 view = self.view(k)
                 P, c = view.points.reshape(-1, 3), view.confidence.ravel()
-                pick = rng.choice(len(P), min(SHARED_SAMPLES, len(P)), replace=False)
+                pick = rng.integers(len(P), size=SHARED_SAMPLES)
                 pick = pick[np.isfinite(P[pick]).all(1)]
                 some = P[pick].astype(float)
                 X.append(poses[k.id].apply(some))
