@@ -324,3 +324,15 @@ def test_what_was_not_asked_for_longest_is_forgotten():
     assert recent.get("a") == 1
     recent.put("c", 3)
     assert (recent.get("a"), recent.get("b"), recent.get("c")) == (1, None, 3)
+
+
+def test_the_answer_to_the_same_query_stays_the_same_also_on_a_map_that_grew(room, locator):
+    shelf = snapshot_of([(box_points((4, 4, 0.5), (0.5, 0.5, 1)), stored("shelf"))])
+    for world in (room, room, replace(room, blocks=(*shelf.blocks, *room.blocks), version=2)):
+        again = locator.locate(world, "a chair")
+        fresh = Locator(BASIS, ToyText()).locate(world, "a chair")
+        assert again.message == fresh.message and len(again.objects) == 2
+        for a, b in zip(again.objects, fresh.objects, strict=True):
+            assert a.id == b.id and np.array_equal(a.indices, b.indices)
+            np.testing.assert_array_equal(world.points[a.indices].mean(0), world.points[b.indices].mean(0))
+            np.testing.assert_allclose([*a.box_size, *a.centroid], [*b.box_size, *b.centroid], atol=1e-6)

@@ -24,7 +24,7 @@ from sab3r_ros.querying.split import came_apart, with_their_feet
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
-RECENT_SHAPES = 128  # things whose box and place are remembered, 3 MB
+RECENT_THINGS = 128  # whose box and place are remembered, 3 MB
 LEAST_SHARE = 0.011  # cells with less are no part of anything that is found
 COMMON = 0.01  # the map's most likely hundredth tells how common in it the query is
 SAME_THING = 0.5  # share of the smaller object's voxels from which two queries' objects are one thing
@@ -34,17 +34,25 @@ REACH_M = 0.3  # a point farther than this from the map points at nothing
 
 @dataclass(frozen=True)
 class Search:
-    """What a query finds in a map. things: of each the score, its cells and their shares, best first, also one under the
-    threshold where none is above it.
+    """What a query finds in a map. cells: that may be it, and their shares; evidence is made of them. things: of each the score
+    and its rows of the evidence, best first, also one under the threshold where none is above it.
     """
 
     phrases: PhraseSet
     prepared: PreparedMap
-    things: list[tuple[float, np.ndarray, np.ndarray]]
+    cells: np.ndarray
+    share: np.ndarray
+    evidence: Evidence | None
+    things: list[tuple[float, np.ndarray]]
+
+    def cells_of(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of a thing the cells of the map, ascending, and their shares."""
+        members = np.sort(self.evidence.members(part))
+        return self.cells[members], self.share[members]
 
     def count(self, threshold: float) -> int:
         """How many things score as much."""
-        return sum(score >= threshold for score, *_ in self.things)
+        return sum(score >= threshold for score, _ in self.things)
 
 
 class Locator:
@@ -63,7 +71,8 @@ class Locator:
         # Patterns and OpenCV's colour tables are made when they are first used, in 200 ms: now, not in a query.
         parse("the thing on the thing")
         lab_of(np.zeros((1, 3), np.float32))
-        self._shapes: Recent[tuple[np.ndarray, Box, np.ndarray]] = Recent(RECENT_SHAPES)
+        self._shapes: Recent[tuple[np.ndarray, Box, np.ndarray]] = Recent(RECENT_THINGS)
+        self._pieces: Recent[np.ndarray] = Recent(RECENT_THINGS)
         self._ready: tuple[PreparedMap, ...] = ()  # the newest, and the one before: it may still be asked
 
     def locate(
@@ -242,7 +251,7 @@ class Locator:
         prepared, c = self._prepared(snapshot), self.config
         likely, share = self.scorer.likely(prepared, phrases, LEAST_SHARE)
         if len(likely) == 0:
-            return Search(phrases, prepared, [])
+            return Search(phrases, prepared, likely, share, None, [])
         count = 1 + int(COMMON * prepared.alive.sum())  # of cells that are the map's most likely hundredth
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
         voxels = prepared.counts(likely)
@@ -262,8 +271,8 @@ class Locator:
             score, cells = float(scores[k]), regions.cells[k]
             if score < threshold and chosen:
                 break  # what follows is worse
-            piece = came_apart(points[cells], fine_m) if evidence.scale == 1 else np.zeros(len(cells))
-            chosen += [(score, cells[piece == p]) for p in range(int(piece.max()) + 1)]
+            pieces = self._apart(evidence, cells, points, fine_m) if evidence.scale == 1 else [cells]
+            chosen += [(score, piece) for piece in pieces]
         good = [(score, cells) for score, cells in chosen if score >= threshold]
         good = [(score, cells) for score, cells in good if evidence.count[cells].sum() >= c.min_voxels]
         whole = with_their_feet([cells for _, cells in good], points, c.crumb_reach_m)
@@ -273,13 +282,24 @@ class Locator:
         parts = without_crumbs(whole, points, evidence.count, c.min_voxels, c.min_part, c.crumb_reach_m)
         kept = [(float(score_of[part].max()), part) for part in parts] or chosen[:1]
         kept.sort(key=lambda thing: -thing[0])
-        members = [(score, np.sort(evidence.members(part))) for score, part in kept]
-        return Search(phrases, prepared, [(s, likely[m], share[m]) for s, m in members])
+        return Search(phrases, prepared, likely, share, evidence, kept)
+
+    def _apart(
+        self, evidence: Evidence, cells: np.ndarray, points: np.ndarray, fine_m: float
+    ) -> list[np.ndarray]:
+        """Some rows of the evidence by the things that come apart; of the same cells computed once."""
+        key = fine_m, blake2b(evidence.numbers[cells].tobytes()).digest()
+        piece = self._pieces.get(key)
+        if piece is None:
+            piece = came_apart(points[cells], fine_m)
+            self._pieces.put(key, piece)
+        return [cells[piece == p] for p in range(int(piece.max()) + 1)]
 
     def _objects(self, snapshot: MapSnapshot, label: str, search: Search, count: int) -> list[LocatedObject]:
         """The first things of a search, whole. Cells never change: what some are like is computed once."""
         out = []
-        for score, cells, share in search.things[:count]:
+        for score, part in search.things[:count]:
+            cells, share = search.cells_of(part)
             rows, cell = search.prepared.rows_of(cells)
             key = search.prepared.generation, search.phrases.key, blake2b(cells.tobytes()).digest()
             shape = self._shapes.get(key)

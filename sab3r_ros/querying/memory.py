@@ -10,11 +10,13 @@ import numpy as np
 
 from sab3r_ros.querying.cells import cell_numbers, coarser, distinct
 from sab3r_ros.querying.objects import MOST_POINTS, corners
+from sab3r_ros.querying.recent import Recent
 from sab3r_ros.types import LocatedObject
 
 CELL_M = 0.1  # coarser than a voxel: the same thing asked in other words is cut a little differently
 FILLED = 4  # points of a sample in a cell, or the cells are too fine for it
 SAME = 0.3  # intersection over union of cells from which two things are the same
+RECENT = 128  # samples whose footprints are remembered
 CAPACITY = 2000  # things; beyond it the one not seen for longest is forgotten
 
 
@@ -57,6 +59,7 @@ class ObjectMemory:
 
     def __init__(self) -> None:
         self._things: OrderedDict[int, Footprint] = OrderedDict()
+        self._prints: Recent[tuple[np.ndarray, Footprint]] = Recent(RECENT)
         self._next = 1
         self._lock = threading.Lock()
 
@@ -65,7 +68,7 @@ class ObjectMemory:
 
         The best overlaps are given first, and an id once an answer.
         """
-        prints = [Footprint.of(o.sample) for o in objects]
+        prints = [self._print(o.sample) for o in objects]
         with self._lock:
             known, boxes = (
                 list(self._things),
@@ -91,6 +94,14 @@ class ObjectMemory:
             while len(self._things) > CAPACITY:
                 self._things.popitem(last=False)
         return [replace(o, id=ids[k]) for k, o in enumerate(objects)]
+
+    def _print(self, sample: np.ndarray) -> Footprint:
+        """Of the same array, which nobody writes to, computed once."""
+        known = self._prints.get(id(sample))
+        if known is None or known[0] is not sample:
+            known = sample, Footprint.of(sample)
+            self._prints.put(id(sample), known)
+        return known[1]
 
     def forget(self) -> None:
         """Another map: nothing of the old one is met again."""

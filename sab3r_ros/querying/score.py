@@ -41,7 +41,7 @@ SURE = 1e-4  # shares are kept this far from 0 and 1 before their logit is taken
 def logit_of(share: np.ndarray) -> np.ndarray:
     """Shares 0..1 → logits, finite."""
     p = np.clip(share, SURE, 1 - SURE)
-    return np.log(p) - np.log1p(-p)
+    return np.log(p / (1 - p))
 
 
 @dataclass(frozen=True)

@@ -116,12 +116,19 @@ class Body:
         cell = np.floor(self.points[self.rows, :2] / PLAN_CELL_M).astype(np.int64)
         return distinct((cell[:, 0] << 32) + cell[:, 1])
 
+    def over(self, other: Body) -> bool:
+        """Whether the ground plans can have a cell in common."""
+        (low, high), (other_low, other_high) = self.box, other.box
+        return (
+            low[0] <= other_high[0] + PLAN_CELL_M
+            and other_low[0] <= high[0] + PLAN_CELL_M
+            and low[1] <= other_high[1] + PLAN_CELL_M
+            and other_low[1] <= high[1] + PLAN_CELL_M
+        )
+
     def plan_shared(self, other: Body) -> float:
         """Common ground as a share of the smaller's."""
-        (low, high), (other_low, other_high) = self.box, other.box
-        if any(
-            low[k] > other_high[k] + PLAN_CELL_M or other_low[k] > high[k] + PLAN_CELL_M for k in range(2)
-        ):
+        if not self.over(other):
             return 0.0
         both = len(np.intersect1d(self.plan, other.plan, assume_unique=True))
         return both / min(len(self.plan), len(other.plan))
@@ -135,6 +142,8 @@ class Body:
 
 def stacked(a: Body, b: Body, reach_m: float) -> bool:
     """Whether most of the smaller's ground plan lies in the other's, and they share little of their height."""
+    if not a.over(b):
+        return False
     common, height = a.heights(b)
     if -common > reach_m or common >= HEIGHT_OVERLAP * height:
         return False
