@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <numeric>
 #include <vector>
 
 namespace {
@@ -53,17 +54,35 @@ bool near(int64_t a, int64_t b, int64_t width, int64_t radius) {
   return std::llabs(a / width - b / width) <= radius && std::llabs(a % width - b % width) <= radius;
 }
 
-// The surest place of each block of stride × stride.
-std::vector<int32_t> surest(const float* confidence, int64_t h, int64_t w, int64_t stride) {
-  std::vector<int32_t> out;
+// The surest places of a map's blocks of stride × stride, and which blocks these are, ascending.
+struct Surest {
+  std::vector<int32_t> places, blocks;
+};
+
+// Of so many blocks at most, the surest; of equals some from everywhere.
+Surest surest(const float* confidence, int64_t h, int64_t w, int64_t stride, int64_t most) {
+  std::vector<int32_t> best;
   for (int64_t y = 0; y + stride <= h; y += stride)
     for (int64_t x = 0; x + stride <= w; x += stride) {
-      int64_t best = y * w + x;
+      int64_t place = y * w + x;
       for (int64_t v = y; v < y + stride; ++v)
         for (int64_t u = x; u < x + stride; ++u)
-          if (confidence[v * w + u] > confidence[best]) best = v * w + u;
-      out.push_back(int32_t(best));
+          if (confidence[v * w + u] > confidence[place]) place = v * w + u;
+      best.push_back(int32_t(place));
     }
+  Surest out;
+  out.blocks.resize(best.size());
+  std::iota(out.blocks.begin(), out.blocks.end(), 0);
+  if (int64_t(best.size()) > most) {
+    auto surer = [&](int32_t a, int32_t b) {
+      const float x = confidence[best[a]], y = confidence[best[b]];
+      return x != y ? x > y : a * 2654435769u < b * 2654435769u;  // multiples of the golden ratio spread evenly
+    };
+    std::nth_element(out.blocks.begin(), out.blocks.begin() + most, out.blocks.end(), surer);
+    out.blocks.resize(most);
+    std::sort(out.blocks.begin(), out.blocks.end());
+  }
+  for (int32_t block : out.blocks) out.places.push_back(best[block]);
   return out;
 }
 
@@ -85,20 +104,22 @@ int64_t both_ways(const float* A, int64_t n, const float* B, int64_t m, int64_t 
 }
 
 // Reciprocal matches of two maps of descriptors, with their confidences: places in a and in b. Returns how many.
-int64_t matched(const float* A, const float* sure_a, int64_t ha, int64_t wa, const float* B,
-                             const float* sure_b, int64_t hb, int64_t wb, int64_t d, int64_t stride, int64_t radius,
-                             int64_t* place_a, int64_t* place_b) {
+int64_t matched(const float* A, const float* sure_a, int64_t ha, int64_t wa, const float* B, const float* sure_b,
+                int64_t hb, int64_t wb, int64_t d, int64_t stride, int64_t most, int64_t radius, int64_t* place_a,
+                int64_t* place_b) {
   const Map map_a{A, ha, wa, d}, map_b{B, hb, wb, d};
-  const std::vector<int32_t> a = surest(sure_a, ha, wa, stride), b = surest(sure_b, hb, wb, stride);
-  std::vector<int32_t> of_a(a.size()), of_b(b.size());
-  both_nearest(rows(map_a, a).data(), a.size(), rows(map_b, b).data(), b.size(), d, of_a.data(), of_b.data());
+  const Surest a = surest(sure_a, ha, wa, stride, most), b = surest(sure_b, hb, wb, stride, most);
+  if (a.places.empty() || b.places.empty()) return 0;
+  std::vector<int32_t> of_a(a.places.size()), of_b(b.places.size());
+  both_nearest(rows(map_a, a.places).data(), of_a.size(), rows(map_b, b.places).data(), of_b.size(), d, of_a.data(),
+               of_b.data());
   int64_t count = 0;
-  for (size_t k = 0; k < a.size(); ++k) {
-    const int32_t back = of_b[of_a[k]];
-    if (!near(back, k, wa / stride, 1)) continue;
-    const int64_t there = climbed(map_a.at(a[k]), map_b, b[of_a[k]], stride - 1);
-    if (!near(climbed(map_b.at(there), map_a, a[back], stride - 1), a[k], wa, radius)) continue;
-    place_a[count] = a[k], place_b[count++] = there;
+  for (size_t k = 0; k < of_a.size(); ++k) {
+    const int32_t back = of_b[of_a[k]], here = a.places[k];
+    if (!near(a.blocks[back], a.blocks[k], wa / stride, 1)) continue;
+    const int64_t there = climbed(map_a.at(here), map_b, b.places[of_a[k]], stride - 1);
+    if (!near(climbed(map_b.at(there), map_a, a.places[back], stride - 1), here, wa, radius)) continue;
+    place_a[count] = here, place_b[count++] = there;
   }
   return count;
 }

@@ -20,7 +20,7 @@ ARGUMENTS = {
     "both_ways": (FLOATS, COUNT, FLOATS, COUNT, COUNT, ROWS, ROWS),
     "matched": (
         *(FLOATS, FLOATS, COUNT, COUNT, FLOATS, FLOATS, COUNT, COUNT),
-        *(COUNT, COUNT, COUNT, NUMBERS, NUMBERS),
+        *(COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS),
     ),
     "peaks": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, REALS),
     "points_at": (FLOATS, COUNT, COUNT, REALS, COUNT, REAL, REALS),
@@ -77,20 +77,23 @@ def both_ways(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def matched(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], stride: int, radius: int
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    stride: int,
+    most: int,
+    radius: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Flat places (M,) int64 of reciprocal matches of two maps of descriptors (H, W, D), given with confidences (H, W).
 
-    The surest of each block of stride² look for each other; what agrees is then looked for all around, and has to be found
-    from the other side within `radius` places again.
+    The surest of each block of stride², `most` blocks or fewer, look for each other; what agrees is then looked for all
+    around, and has to be found from the other side within `radius` places again.
     """
     sides = []
     for descriptors, confidence in (first, second):
         h, w, d = descriptors.shape
         sides += [floats(descriptors), floats(confidence), h, w]
-    most = first[1].size // stride**2
     here, there = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = library().matched(*sides, d, stride, radius, here, there)
+    count = library().matched(*sides, d, stride, most, radius, here, there)
     return here[:count].copy(), there[:count].copy()
 
 

@@ -11,6 +11,7 @@ from sab3r_ros.types import View
 
 STRIDE = 3  # descriptors along the edge of a block, of which the surest looks for its match
 FEWEST = 400  # blocks; in smaller maps of descriptors they are smaller
+MOST = 1000  # blocks: those of which the network is surest; of their matches an alignment takes 600
 RETURN_RADIUS = 1  # descriptors: the way back may miss the start by this much
 EDGE = 0.05  # log ratio of distances between neighbouring pixels beyond which they are two surfaces
 
@@ -32,7 +33,7 @@ def match_views(first: View, second: View) -> Matches:
     h, w, d = first.descriptors.shape
     stride = max(1, min(STRIDE, int(np.sqrt(h * w / FEWEST))))
     sides = ((v.descriptors, v.descriptor_confidence) for v in (first, second))
-    here, there = compiled.matched(*sides, stride, RETURN_RADIUS)
+    here, there = compiled.matched(*sides, stride, MOST, RETURN_RADIUS)
     confidence = np.sqrt(
         first.descriptor_confidence.ravel()[here] * second.descriptor_confidence.ravel()[there]
     )
