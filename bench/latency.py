@@ -10,6 +10,7 @@ Times are wall clock; those of the thread's own processor time stand behind, for
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import tempfile
@@ -152,6 +153,8 @@ def new_atlas(model: FeatureModel) -> Atlas:
 def queried(atlas: Atlas, tour: Tour, locator: Locator, count: int, asked: int, name: str) -> dict[str, str]:
     """Each query asked so many times while keyframes come in, from the middle of the `count` that made the map."""
     snapshots, prepares = Clock(), Clock()
+    gc.collect()
+    gc.freeze()  # as the node does
     locator.prepare(atlas.snapshot())
     held = [atlas.snapshot()]
     stop = threading.Event()

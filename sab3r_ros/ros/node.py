@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -250,6 +251,8 @@ def main(args: list[str] | None = None) -> int:
         log.fatal(str(error))
         rclpy.try_shutdown()
         return 1
+    gc.collect()
+    gc.freeze()  # what is loaded stays: to look through it for garbage would stop a query for 100 ms now and then
     executor = MultiThreadedExecutor(num_threads=4)  # images, queries, map files, and what is shown
     executor.add_node(node)
     while not stopping.is_set():
