@@ -328,7 +328,14 @@ def test_what_was_not_asked_for_longest_is_forgotten():
 
 def test_the_answer_to_the_same_query_stays_the_same_also_on_a_map_that_grew(room, locator):
     shelf = snapshot_of([(box_points((4, 4, 0.5), (0.5, 0.5, 1)), stored("shelf"))])
-    for world in (room, room, replace(room, blocks=(*shelf.blocks, *room.blocks), version=2)):
+    whole = room.blocks[0]
+    halves = [
+        whole.take(np.flatnonzero(whole.points[:, 1] > 1)),
+        whole.take(np.flatnonzero(whole.points[:, 1] <= 1)),
+    ]
+    orders = ((whole,), (whole,), (*shelf.blocks, whole), halves, halves[::-1])
+    for version, blocks in enumerate(orders):
+        world = replace(room, blocks=tuple(blocks), version=version)
         again = locator.locate(world, "a chair")
         fresh = Locator(BASIS, ToyText()).locate(world, "a chair")
         assert again.message == fresh.message and len(again.objects) == 2

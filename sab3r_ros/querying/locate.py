@@ -301,7 +301,8 @@ class Locator:
         for score, part in search.things[:count]:
             cells, share = search.cells_of(part)
             rows, cell = search.prepared.rows_of(cells)
-            key = search.prepared.generation, search.phrases.key, blake2b(cells.tobytes()).digest()
+            digest = blake2b(cells.tobytes() + search.prepared.block_order(cells)).digest()
+            key = search.prepared.generation, search.phrases.key, digest
             shape = self._shapes.get(key)
             if shape is None:
                 some = spread(len(rows))

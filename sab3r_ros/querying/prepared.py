@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sab3r_ros.querying.cells import gathered
+from sab3r_ros.querying.cells import distinct, gathered
 from sab3r_ros.querying.compiled import rows_of
 from sab3r_ros.types import MapSnapshot
 from sab3r_ros.voxels import Voxels, encoded
@@ -54,6 +54,11 @@ class PreparedMap:
     def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""
         return rows_of(cells, self._first, self._own, self._starts, self._rows)
+
+    def block_order(self, cells: np.ndarray) -> bytes:
+        """Tells whether the rows of some cells (M,), ascending, still follow each other as they did."""
+        blocks = distinct(np.searchsorted(self._own, cells, side="right") - 1)
+        return np.argsort(self._starts[blocks]).tobytes()
 
 
 class Log:
