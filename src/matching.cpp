@@ -124,8 +124,9 @@ int64_t matched(const float* A, const float* sure_a, int64_t ha, int64_t wa, con
   return count;
 }
 
-// How far from each place (n) of a map, in columns and rows, the likeness to its query (n, d) peaks: of the parabola
-// through the place and its neighbours; none at the border. → (n, 2)
+// How far from each place (n) of a map, in columns and rows, the likeness to its query (n, d) peaks: of the Gaussian
+// through the place and its neighbours (a parabola would draw it to the place: Willert, Gharib 1991); none at the border,
+// nor where one of them is unlike. → (n, 2)
 int64_t peaks(const float* queries, int64_t n, const float* values, int64_t h, int64_t w, int64_t d,
                            const int64_t* places, double* shift) {
   const Map map{values, h, w, d};
@@ -137,8 +138,9 @@ int64_t peaks(const float* queries, int64_t n, const float* values, int64_t h, i
       if (at[axis] == 0 || at[axis] == size[axis] - 1) continue;
       const float before = product(query, map.at(places[k] - step[axis]), d);
       const float after = product(query, map.at(places[k] + step[axis]), d);
-      const double bend = std::max(2.0 * here - before - after, 1e-9);
-      shift[2 * k + axis] = std::clamp((double(after) - before) / (2 * bend), -0.5, 0.5);
+      if (std::min({before, here, after}) <= 0) continue;
+      const double left = std::log(double(before) / here), right = std::log(double(after) / here);
+      shift[2 * k + axis] = std::clamp((right - left) / (2 * std::max(-left - right, 1e-9)), -0.5, 0.5);
     }
   }
   return n;

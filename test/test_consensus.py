@@ -5,7 +5,7 @@ import pytest
 
 from sab3r_ros.geometry.camera import on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.consensus import MEMORY, agree, alone
+from sab3r_ros.mapping.consensus import MEMORY, agree, alone, blended
 
 K = pinhole(50.0, 48, 64)
 HERE = Sim3.identity()
@@ -44,3 +44,19 @@ def test_what_the_earlier_view_did_not_see_is_left_alone():
     aside = Sim3(1.0, np.eye(3), np.array([50.0, 0, 0]))
     points, weight = agree(wall(2.2), aside, wall(2.0), alone(wall(2.0)), K)
     assert np.allclose(points, wall(2.2)) and (weight == 1).all()
+
+
+def test_another_decoding_counts_as_one_whatever_its_scale():
+    bent = wall(2.0)
+    bent[:8] *= 1.1  # a sixth of the rows a tenth farther
+    out = blended(wall(2.0), 3.0 * bent, 1)
+    assert out[8:, :, 2] == pytest.approx(2.0, rel=1e-3)
+    assert out[:8, :, 2] == pytest.approx(2.0 * 1.1**0.5, rel=1e-3)  # the mean of the logarithms
+    assert blended(wall(2.0), bent, 4)[0, 0, 2] == pytest.approx(2.0 * 1.1**0.2, rel=1e-3)  # one of five
+
+
+def test_decodings_that_see_two_surfaces_change_nothing():
+    other = wall(2.0)
+    other[:8] *= 2.0
+    other[8, 0] = np.nan
+    assert np.allclose(blended(wall(2.0), other, 1), wall(2.0))

@@ -59,3 +59,53 @@ def test_likeness_peaks_between_descriptors():
     view = View(np.zeros((10, 26, 3)), np.ones((10, 26)), np.tile(along, (5, 1, 1)), np.ones((5, 13)), None)
     uv = between_descriptors(np.array([[1.0, 0.0]]), view, np.array([2 * 13 + 6]))
     assert uv[0] == pytest.approx([2 * 6.25 + 0.5, 2 * 2 + 0.5], abs=0.01)
+
+
+def test_the_peak_of_descriptors_that_change_fast_is_not_drawn_to_the_nearest_one():
+    likeness = np.exp(-((np.arange(13) - 6.25) ** 2) / (2 * 0.8**2))  # of a parabola it would be at 6.17
+    along = np.stack([likeness, np.sqrt(1 - likeness**2)], 1)
+    view = View(np.zeros((10, 26, 3)), np.ones((10, 26)), np.tile(along, (5, 1, 1)), np.ones((5, 13)), None)
+    uv = between_descriptors(np.array([[1.0, 0.0]]), view, np.array([2 * 13 + 6]))
+    assert uv[0, 0] == pytest.approx(2 * 6.25 + 0.5, abs=1e-3)
+
+
+class Wavering:
+    """A two-view network that sees a wall 2 m ahead, a tenth of the upper half nearer or farther by the partner, and guesses
+    the scale anew for each pair."""
+
+    monocular = False
+
+    def decode(self, first, second):
+        z = np.full((48, 64), 2.0)
+        z[:24] *= 1.1 ** ((-1) ** second)
+        descriptors = np.random.default_rng(0).normal(size=(24, 32, 24)).astype(np.float32)
+        descriptors /= np.linalg.norm(descriptors, axis=2, keepdims=True)
+        ones = np.ones((48, 64), np.float32)
+        view = View(depths(z * (1 + second)), ones, descriptors, ones[::2, ::2], None)
+        return view, view
+
+
+def test_a_keyframe_that_is_decoded_with_several_others_is_the_mean_of_what_they_show():
+    window = Window(Wavering(), AlignmentConfig())
+    window.keyframes = [Keyframe(n, float(n), np.zeros((48, 64, 3), np.uint8), K, n) for n in range(3)]
+    first, second, third = window.keyframes
+    window.edge(second, third)  # its own decoding is with the second, the nearest
+    assert window.view(third).points[40, 0, 2] / window.view(third).points[4, 0, 2] == pytest.approx(
+        1.1, rel=1e-3
+    )
+    window.edge(first, third)
+    assert window.view(third).points[40, 0, 2] / window.view(third).points[4, 0, 2] == pytest.approx(
+        1.0, rel=1e-3
+    )
+    assert window.view(third).points[40, 0, 2] == pytest.approx(4.0, rel=0.05)  # the first decoding's scale
+
+
+def test_what_stands_in_the_map_is_not_changed_by_later_decodings():
+    window = Window(Wavering(), AlignmentConfig())
+    window.keyframes = [Keyframe(n, float(n), np.zeros((48, 64, 3), np.uint8), K, n) for n in range(3)]
+    first, second, third = window.keyframes
+    third.T_WK = Sim3.identity()
+    before = window.view(third).points.copy()
+    window.edge(second, third)
+    window.edge(first, third)
+    assert (window.view(third).points == before).all()

@@ -24,6 +24,7 @@ MOVED_AT_ONCE = 10_000  # voxels that follow their keyframes with each new keyfr
 MOST_KEYFRAMES = (
     1000  # that the graph settles: beyond it those that are no places come to be carried, the oldest first
 )
+ON_THE_WAY, AT_REST = 0.5, 0.05  # voxels that a keyframe may have moved by before its own follow it
 MOST_FRESH = 30  # keyframes that a loop may bend the way between before they are carried
 PIECE_GAP_M = 100.0  # a part of the map whose place is not known yet lies so far beside the rest
 
@@ -104,13 +105,13 @@ class Atlas:
             self._follow(self.graph.close(loop) if same else self.graph.join(loop), max(loop.i, loop.j))
             self.version += 1
 
-    def _follow(self, moved: Iterable[int], near: int) -> None:
-        """Voxels of keyframes that moved by more than half a voxel are to move; those around keyframe `near` first."""
+    def _follow(self, moved: Iterable[int], near: int, least: float = ON_THE_WAY) -> None:
+        """Voxels of keyframes that moved by more than `least` voxels are to move; those around keyframe `near` first."""
         for k in moved:
             T, sits = self.graph.T_WK[k], self._sits[k]
             ahead = np.array([[0, 0, 0], [0, 0, self.depths[k]]])
             gap = np.linalg.norm(T.apply(ahead) - sits.apply(ahead), axis=1).max()
-            if gap > self.config.voxel_size_m / 2:
+            if gap > least * self.config.voxel_size_m:
                 self._sits[k] = T
                 for anchor in (k, *self.graph.cargo.get(k, ())):
                     self._wait(anchor, T @ sits.inverse())
@@ -167,7 +168,8 @@ class Atlas:
         T_CK = self.graph.T_WK[carrier].inverse() @ self.graph.T_WK[k]
         T_WK, sits, depth = self._sits[carrier] @ T_CK, self._sits.pop(k), self.depths.pop(k)
         ahead = np.array([[0, 0, 0], [0, 0, depth]])
-        if np.linalg.norm(T_WK.apply(ahead) - sits.apply(ahead), axis=1).max() > self.config.voxel_size_m / 2:
+        gap = np.linalg.norm(T_WK.apply(ahead) - sits.apply(ahead), axis=1).max()
+        if gap > ON_THE_WAY * self.config.voxel_size_m:
             for anchor in (k, *self.graph.cargo.get(k, ())):
                 self._wait(anchor, T_WK @ sits.inverse())
 
@@ -177,7 +179,8 @@ class Atlas:
         Others may look at the map in between.
         """
         with self.lock:
-            self._follow(self.graph.settle_all(), max(self.graph.T_WK, default=0))
+            self.graph.settle_all()
+            self._follow(self.graph.T_WK, max(self.graph.T_WK, default=0), AT_REST)
         while self._waiting:
             with self.lock:
                 self.version += self.world.move(self._next_moves(MOVED_AT_ONCE)) > 0

@@ -99,7 +99,7 @@ def matched(
 
 def peaks(queries: np.ndarray, descriptors: np.ndarray, places: np.ndarray) -> np.ndarray:
     """(N, 2) float64: how far from flat places (N,) of descriptors (H, W, D), in columns and rows, at most half of one, the
-    likeness to queries (N, D) peaks. Of the parabola through the place and its neighbours; none at the border.
+    likeness to queries (N, D) peaks. Of the Gaussian through the place and its neighbours; none at the border.
     """
     shift = np.empty((len(queries), 2))
     library().peaks(

@@ -53,3 +53,18 @@ def alone(points: np.ndarray) -> np.ndarray:
     """Weight of a pointmap that was drawn to nothing yet."""
     h, w, _ = points.shape
     return np.ones((-(-h // CELL), -(-w // CELL)), np.float32)
+
+
+def blended(points: np.ndarray, again: np.ndarray, count: int) -> np.ndarray:
+    """A pointmap (H, W, 3) that is the mean of `count` decodings of one image, and one more: the mean of log depths.
+
+    Each decoding has a scale of its own; the first one's stays. Where they see two surfaces nothing is changed.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.log(again[..., 2] / points[..., 2])
+    finite = np.isfinite(ratio)
+    if not finite.any():
+        return points
+    ratio -= np.median(ratio[finite])
+    ratio[~(np.abs(ratio) < MAX_LOG_RATIO)] = 0
+    return points * np.exp(ratio / (count + 1))[..., None]

@@ -11,7 +11,7 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
 from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, measured, refine, row_norm
-from sab3r_ros.mapping.consensus import agree, alone
+from sab3r_ros.mapping.consensus import agree, alone, blended
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import Matches, match_views, points_at
 from sab3r_ros.model.feature_model import FeatureModel
@@ -59,6 +59,8 @@ class Window:
         default_factory=dict
     )  # how many views agree on a pointmap, by cells
 
+    _decodings: dict[int, int] = field(default_factory=dict)  # that a pointmap is the mean of
+
     def add(self, keyframe: Keyframe) -> None:
         self.keyframes.append(keyframe)
 
@@ -94,6 +96,7 @@ class Window:
         self.keyframes = keyframes
         self._views = {k: v for k, v in self._views.items() if k in here}
         self._weights = {k: v for k, v in self._weights.items() if k in here}
+        self._decodings = {k: v for k, v in self._decodings.items() if k in here}
         self._edges = {k: v for k, v in self._edges.items() if set(k) <= here}
         self._pairs = {k: v for k, v in self._pairs.items() if set(k) <= here}
 
@@ -120,6 +123,12 @@ class Window:
         points, self._weights[keyframe.id] = agree(view.points, T_KP, earlier.points, weight, K)
         self._views[keyframe.id] = replace(view, points=points.astype(np.float32))
 
+    def _blend(self, keyframe: Keyframe, again: View) -> None:
+        """Draw a keyframe's pointmap to another decoding of it: the mean of all so far, each at the first one's scale."""
+        view, count = self.view(keyframe), self._decodings.get(keyframe.id, 1)
+        points, self._decodings[keyframe.id] = blended(view.points, again.points, count), count + 1
+        self._views[keyframe.id] = replace(view, points=points)
+
     def _neighbour(self, keyframe: Keyframe) -> Keyframe:
         others = [k for k in self.keyframes if k.id != keyframe.id]
         return min(others, key=lambda k: abs(k.id - keyframe.id)) if others else keyframe
@@ -133,7 +142,10 @@ class Window:
                 matches = match_views(va, vb)
             else:
                 # The newer one first: its own-frame view comes from the same decoding.
-                found = match_views(*self.model.decode(b.encoding, a.encoding))
+                first, second = self.model.decode(b.encoding, a.encoding)
+                found = match_views(first, second)
+                if b.T_WK is None and a is not self._neighbour(b):
+                    self._blend(b, first)
                 matches = Matches(found.second, found.first, found.weight)
             # Among equals, some from everywhere.
             best = np.lexsort((np.arange(len(matches)) * GOLDEN % 1, -matches.weight))[
