@@ -77,9 +77,9 @@ class LoopConfig(Checked):
         30, "keyframes after which seeing a place again counts as a loop, not as going on", 2, 1_000_000
     )
     max_discrepancy: float = option(
-        500.0,
+        1500.0,
         "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom: errors that a pair's "
-        "matches share let right loops reach some hundred, wrong ones reach thousands",
+        "matches share let right loops reach some hundred, wrong ones thousands and more",
         0.0,
     )
 
