@@ -211,7 +211,7 @@ def fill(mapper: IncrementalMapper, count: int) -> None:
 
 def kidnapped_part(quick: bool) -> list[Row]:
     """Twenty cuts: first to a place that the map does not know, then to one that it does."""
-    place, abroad = Place("flat", 0), Place("flat", 5)
+    place, abroad = Place("flat", 0), Place("flat", 5, strange_m=1000.0)
     walk = Walk(OracleNetwork(place))
     walk.go(place.walk(300), "mapping")
     walk.mapper.flush()

@@ -24,15 +24,22 @@ STRIDE = 2  # pixels of the pointmap to one descriptor
 
 
 class Place:
-    """A scene that can be looked at. kind: "flat", with so many `rooms`, or "twins". size: width, height of its images."""
+    """A scene that can be looked at. kind: "flat", with so many `rooms`, or "twins". size: width, height of its images.
 
-    def __init__(self, kind: str, seed: int, rooms: int = 4, size: tuple[int, int] = (96, 72)) -> None:
+    strange_m: how far off the points are whose look its points have. Two flats with the same look alike where their walls
+    and floors have the same coordinates.
+    """
+
+    def __init__(
+        self, kind: str, seed: int, rooms: int = 4, size: tuple[int, int] = (96, 72), strange_m: float = 0.0
+    ) -> None:
         import open3d as o3d
 
         self.scene, self.rng = (
             flat(seed, "test", rooms=rooms) if kind == "flat" else build_room(kind, seed, "test")
         )
         self.width, self.height = size
+        self.strange_m = strange_m
         self.K = pinhole(self.width / 2 / np.tan(np.deg2rad(FIELD_OF_VIEW_DEG) / 2), self.height, self.width)
         self.rays = np.concatenate(
             [
@@ -87,7 +94,7 @@ class Place:
     def described_as(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) world points → the points whose look they have."""
         there = (points[..., 1] > self.twin_from_y_m) & (points[..., 0] > self.scene.tour[1][0] - WALL_M / 2)
-        return points - there[..., None] * np.array([self.twin_step_m, 0, 0])
+        return points + (self.strange_m - there * self.twin_step_m)[..., None] * np.array([1.0, 0, 0])
 
 
 @dataclass(frozen=True)
