@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable
 from functools import cache
-from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 
 from sab3r_ros.geometry.sim3 import Sim3
-
-FLOATS, REALS, NUMBERS, ROWS, CELLS, BYTES, TABLE = (
-    np.ctypeslib.ndpointer(kind, flags="C_CONTIGUOUS")
-    for kind in (np.float32, np.float64, np.int64, np.int32, np.uint16, np.uint8, np.uintp)
+from sab3r_ros.native import (
+    BYTES,
+    COUNT,
+    FLOAT,
+    FLOATS,
+    NUMBERS,
+    REAL,
+    REALS,
+    ROWS,
+    SEED,
+    SHORTS,
+    TABLE,
+    load,
 )
-COUNT, REAL, FLOAT, SEED = ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_uint64
+
 ARGUMENTS = {
     "both_ways": (FLOATS, COUNT, FLOATS, COUNT, COUNT, ROWS, ROWS),
     "matched": (
@@ -33,9 +41,9 @@ ARGUMENTS = {
         *(FLOATS, COUNT, COUNT, COUNT, FLOATS, REALS, REALS, FLOATS, COUNT, COUNT, COUNT, COUNT),
         *(COUNT, REAL, REALS, REALS, REALS),
     ),
-    "places": (COUNT, TABLE, NUMBERS, TABLE, NUMBERS, CELLS, ROWS, ROWS, NUMBERS),
+    "places": (COUNT, TABLE, NUMBERS, TABLE, NUMBERS, SHORTS, ROWS, ROWS, NUMBERS),
     "settle": (
-        *(COUNT, TABLE, TABLE, NUMBERS, TABLE, NUMBERS, CELLS, ROWS, ROWS, COUNT, NUMBERS, NUMBERS, COUNT),
+        *(COUNT, TABLE, TABLE, NUMBERS, TABLE, NUMBERS, SHORTS, ROWS, ROWS, COUNT, NUMBERS, NUMBERS, COUNT),
         *(FLOATS, BYTES, FLOATS, FLOATS, ROWS, TABLE, FLOAT, SEED, ROWS, BYTES),
     ),
     "faded": (
@@ -46,16 +54,8 @@ ARGUMENTS = {
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """Raises ImportError if it was not built."""
-    found = find_spec("sab3r_ros._mapping")
-    if found is None or found.origin is None:
-        raise ImportError("sab3r_ros._mapping is not built: run `make`, `pip install .` or `colcon build`")
-    compiled = ctypes.CDLL(found.origin)
-    for name, kinds in ARGUMENTS.items():
-        function = getattr(compiled, name)
-        function.argtypes, function.restype = kinds, COUNT
-    return compiled
+def library() -> SimpleNamespace:
+    return load("_mapping", ARGUMENTS)
 
 
 def table(arrays: Iterable[np.ndarray | None]) -> np.ndarray:

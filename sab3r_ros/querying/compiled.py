@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 
-NUMBERS, ROWS, REALS, FLOATS, CODES, STEPS, BYTES, FLAGS, SHORTS = (
-    np.ctypeslib.ndpointer(kind, flags="C_CONTIGUOUS")
-    for kind in (np.int64, np.int32, np.float64, np.float32, np.int8, np.int16, np.uint8, np.bool_, np.uint16)
+from sab3r_ros.native import (
+    BYTES,
+    CODES,
+    COUNT,
+    FLAGS,
+    FLOAT,
+    FLOATS,
+    NUMBERS,
+    REAL,
+    REALS,
+    ROWS,
+    SHORTS,
+    STEPS,
+    load,
 )
+
 WHOLE = 16_383  # steps of a direction on either side of zero
 LANES = 8  # of floats, that are multiplied at a time
-# These do not let go of the interpreter: to get it back from a busy thread would take longer.
-SHORT = ("rows_in_16", "rows_in_32", "pieces_of")
-COUNT, REAL, FLOAT = ctypes.c_int64, ctypes.c_double, ctypes.c_float
+QUICK = ("rows_in_16", "rows_in_32", "pieces_of")  # to get the interpreter back would take longer
 ARGUMENTS = {
     "likely_of": (
         *(CODES, COUNT, COUNT, FLOATS, FLOATS, BYTES, FLOATS, COUNT),
@@ -40,15 +48,7 @@ ARGUMENTS = {
 
 @cache
 def library() -> SimpleNamespace:
-    """The functions, by their names. Raises ImportError if it was not built."""
-    found = find_spec("sab3r_ros._cells")
-    if found is None or found.origin is None:
-        raise ImportError("sab3r_ros._cells is not built: run `make`, `pip install .` or `colcon build`")
-    free, holding = ctypes.CDLL(found.origin), ctypes.PyDLL(found.origin)
-    functions = {name: getattr(holding if name in SHORT else free, name) for name in ARGUMENTS}
-    for name, kinds in ARGUMENTS.items():
-        functions[name].argtypes, functions[name].restype = kinds, COUNT
-    return SimpleNamespace(**functions)
+    return load("_cells", ARGUMENTS, QUICK)
 
 
 def likely(
