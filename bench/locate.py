@@ -24,7 +24,7 @@ from latency import Tour, new_atlas, queried, visited
 from locate_calibrate import candidates_of, draw_reliability, fitted, named, write_defaults
 from locate_judge import Tally, absent, ask_colors, ask_room, ask_synonyms, plain, present
 from locate_maps import RoomMap, caption_map, full_map, predicted_map
-from locate_rules import PEERS, peer
+from locate_rules import PEERS, PlainCosine, peer
 from tqdm import tqdm
 
 from sab3r_ros.config import LocateConfig, MapperConfig
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="first fit the score on the validation rooms, and write it into sab3r_ros/config.py",
+        help="first fit the score and its threshold on the validation rooms, and write them into sab3r_ros/config.py",
     )
     parser.add_argument(
         "--full",
@@ -84,6 +84,10 @@ def main() -> None:
     config, validation = LocateConfig(), predicted_maps(args.validation) if args.validation else []
     if args.calibrate:
         values = named(fitted(candidates_of(validation, everything(validation), text)))
+        fit = replace(config, **values)
+        values["min_score"] = best_threshold(
+            validation, text, lambda m, t: Locator(m.basis, text, replace(fit, min_score=t))
+        )
         config = replace(config, **values)
         sys.stdout.write(f"{write_defaults(values)}: {values}\n")
     exact = rooms_of(args.rooms, args, lambda s, a, b: caption_map(s, a, b, text))
@@ -105,10 +109,12 @@ def main() -> None:
         mapped = sum(len(room.snapshot) > 0 for room in full)
         rows["mapped from images: rooms with a map of three keyframes or more"] = f"{mapped} of {len(full)}"
     for name, kind in PEERS.items() if validation else ():
-        threshold = best_threshold(kind, validation, text)
-        theirs = tally_of(
-            predicted, text, lambda m, k=kind, t=threshold: peer(k, m.basis, text, t, asked(m, text))
-        )
+
+        def locator(room: RoomMap, threshold: float, kind: type = kind) -> PlainCosine:
+            return peer(kind, room.basis, text, threshold, asked(room, text))
+
+        threshold = best_threshold(validation, text, locator)
+        theirs = tally_of(predicted, text, lambda m, of=locator, t=threshold: of(m, t))
         rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
     if args.full:
         rows |= photo() | large_maps(args.rooms, model)
@@ -206,11 +212,14 @@ def large_maps(folder: Path, model: FeatureModel) -> dict[str, str]:
     return {name: value for name, value in rows.items() if latency.goal(name)}
 
 
-def best_threshold(kind, rooms: list[RoomMap], text: TextEncoder) -> float:
-    """The threshold with the best F1 plus refusal on the validation rooms."""
+def best_threshold(rooms: list[RoomMap], text: TextEncoder, locator_of) -> float:
+    """The threshold with the best F1 plus half the refusals: the rule for ours and for peers', on the validation rooms.
+
+    locator_of: a room and a threshold → what answers there.
+    """
 
     def merit(threshold: float) -> float:
-        tally = tally_of(rooms, text, lambda m: peer(kind, m.basis, text, threshold, asked(m, text)))
+        tally = tally_of(rooms, text, lambda m: locator_of(m, threshold))
         return tally.f1 + 0.5 * tally.refused
 
     return max(THRESHOLDS, key=merit)

@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
-from sab3r_ros.querying.locate import Locator, Search
-from sab3r_ros.querying.objects import without_crumbs
-from sab3r_ros.querying.score import PhraseSet
+from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
+from sab3r_ros.querying.score import PhraseSet, Scorer
 from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.querying.vocabulary import CANONICAL
-from sab3r_ros.types import MapSnapshot
+from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
 JOIN_M = 0.1  # voxels in touching cells of this edge belong together …
 FINE_M = 0.06  # … unless bodies come apart in cells of this edge
@@ -24,15 +23,13 @@ def top_mean(values: np.ndarray, share: float) -> float:
     return float(np.sort(values)[-max(1, int(np.ceil(share * len(values)))) :].mean())
 
 
-def itself(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """These rules look at voxels, each a cell of its own."""
-    return rows, np.arange(len(rows))
+class PlainCosine:
+    """The cosine, as it is. asked: the names that are asked for in the room."""
 
-
-class PlainCosine(Locator):
-    """The cosine, as it is."""
-
-    asked: tuple[str, ...] = ()
+    def __init__(
+        self, basis: np.ndarray, text: TextEncoder, config: LocateConfig, asked: tuple[str, ...]
+    ) -> None:
+        self.scorer, self.config, self.asked = Scorer(basis, text, config), config, asked
 
     def likeness(self, features: np.ndarray, phrases: PhraseSet) -> np.ndarray:
         """(N, D) → (N,) 0..1."""
@@ -41,15 +38,24 @@ class PlainCosine(Locator):
     def directions(self, words: list[str]) -> np.ndarray:
         return self.scorer.basis.T @ self.scorer.text.encode(words).T
 
-    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float) -> Search:
+    def locate(self, snapshot: MapSnapshot, query: str) -> LocateAnswer:
+        """The objects that a plain name may mean, best first."""
+        phrases, c = self.scorer.phrases(query), self.config
         likeness = self.likeness(snapshot.features_of(np.arange(len(snapshot))), phrases)
-        rows = np.flatnonzero(likeness >= threshold)
-        points, c, one = snapshot.points_of(rows), self.config, np.ones(len(rows), int)
+        rows = np.flatnonzero(likeness >= c.min_score)
+        points, one = snapshot.points_of(rows), np.ones(len(rows), int)
         piece = separate(points, JOIN_M, max(FINE_M, 2 * snapshot.voxel_size_m))
         parts = [np.flatnonzero(piece == p) for p in np.unique(piece)]
         parts = without_crumbs(parts, points, one, c.min_voxels, c.min_part, c.crumb_reach_m)
-        things = [(top_mean(likeness[rows[p]], c.top_share), rows[p], likeness[rows[p]]) for p in parts]
-        return Search(phrases, likeness, sorted(things, key=lambda t: -t[0]), itself)
+        found = []
+        for part in parts:
+            mine = rows[part]
+            weight = np.maximum(snapshot.confidence_of(mine), 1e-6) * likeness[mine]
+            box, center = upright_box(points[part]), point_on(points[part], weight)
+            score = top_mean(likeness[mine], c.top_share)
+            found.append(LocatedObject(query, score, center, box.center, box.R, box.size, mine))
+        kept = tuple(sorted(found, key=lambda o: -o.score)[: c.max_objects])
+        return LocateAnswer(bool(kept), "", kept, max((o.score for o in kept), default=0.0))
 
 
 class QuerySoftmax(PlainCosine):
@@ -75,8 +81,6 @@ PEERS = {"cosine": PlainCosine, "query-set softmax": QuerySoftmax, "LERF relevan
 
 def peer(
     kind: type[PlainCosine], basis: np.ndarray, text: TextEncoder, threshold: float, asked: tuple[str, ...]
-) -> Locator:
+) -> PlainCosine:
     """A locator with a peer's rule and a threshold chosen for it on the validation rooms."""
-    locator = kind(basis, text, replace(LocateConfig(), min_score=threshold))
-    locator.asked = asked
-    return locator
+    return kind(basis, text, replace(LocateConfig(), min_score=threshold), asked)

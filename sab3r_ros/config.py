@@ -125,7 +125,7 @@ class MapperConfig(Checked):
 class LocateConfig(Checked):
     """How a text query becomes objects."""
 
-    min_score: float = option(0.3, "objects that score less are not returned", 0.0, 1.0)
+    min_score: float = option(0.35, "objects that score less are not returned", 0.0, 1.0)
     max_objects: int = option(10, "most objects in an answer", 1, 1000)
     max_query_length: int = option(1000, "longest query, characters", 1, 100_000)
     temperature: float = option(
