@@ -15,7 +15,7 @@ from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.atlas import Atlas, median_depth
 from sab3r_ros.mapping.keyframes import Keyframe, KeyframeSelector, check_image
 from sab3r_ros.mapping.loops import Hypothesis, Recogniser, between, same
-from sab3r_ros.mapping.metric import HeightScale, known_poses
+from sab3r_ros.mapping.metric import HeightScale, carried_on, known_poses
 from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.window import Window
@@ -152,8 +152,13 @@ class IncrementalMapper:
         if not shared:
             return self.atlas.new_piece(known=self._odometry), 0.0, fresh[0].id
         placing = self.window.place(poses, self._rng)
-        fits = placing is not None and placing[1] < LARGEST_MISFIT
-        return (*placing, self.atlas.graph.piece[shared[-1].id]) if fits else None
+        if placing is None or placing[1] >= LARGEST_MISFIT:
+            return None
+        T_WV, misfit = placing
+        newest = shared[-1]
+        if self._odometry and self.atlas.metric and newest.id in poses:
+            T_WV = carried_on(newest.T_WK, poses[newest.id])
+        return T_WV, misfit, self.atlas.graph.piece[newest.id]
 
     def _add(self, keyframe: Keyframe, T_WK: Sim3, poses: dict[int, Sim3], piece: int) -> None:
         """Into the map, tied to the keyframes of the window before it."""

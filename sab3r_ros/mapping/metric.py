@@ -43,6 +43,15 @@ def known_poses(
     return placed, metres_a_unit
 
 
+def carried_on(T_WK: Sim3, T_OK: Sim3) -> Sim3:
+    """T_WO without scale, both being metric, so that the keyframe stands in the map where it stands.
+
+    Odometry knows the way since then better than pointmaps do; what loops have put right before stays right.
+    """
+    R = T_WK.R @ T_OK.R.T
+    return Sim3(1.0, R, T_WK.t - R @ T_OK.t)
+
+
 def floor_distance(view: View, rng: np.random.Generator) -> float | None:
     """How high the camera is above the floor that a view shows, in the view's own unit; None if it shows none.
 
