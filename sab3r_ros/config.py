@@ -77,9 +77,9 @@ class LoopConfig(Checked):
         30, "keyframes after which seeing a place again counts as a loop, not as going on", 2, 1_000_000
     )
     max_discrepancy: float = option(
-        1500.0,
+        5000.0,
         "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom: errors that a pair's "
-        "matches share let right loops reach some hundred, wrong ones thousands and more",
+        "matches share let right loops of the embedded network reach thousands, those of twin rooms begin at 6000",
         0.0,
     )
 

@@ -23,6 +23,7 @@ from sab3r_ros.types import View
 log = logging.getLogger(__name__)
 
 LOST_CANDIDATES = 6  # places that are compared where nothing is known of the camera's position
+LOST_INLIERS = 0.4  # no way from elsewhere can contradict, and two looks at one wrong place agree: more is asked than of a loop
 SURE_MATCHES, SURE_INLIERS = 150, 0.6  # one keyframe suffices
 RIVAL = (
     0.5  # a place elsewhere with more than this share of the best one's matches makes the answer ambiguous
@@ -100,6 +101,7 @@ class Recogniser:
         found = places.compare(
             view, places.alike(view, before, LOST_CANDIDATES), self.alignment, self.config, self._rng
         )
+        found = [s for s in found if s.alignment.inliers >= LOST_INLIERS]
         if not found:
             return None
         claims = [poses[s.place] @ s.alignment.T_ij for s in found]
