@@ -79,7 +79,7 @@ class LoopConfig(Checked):
     max_discrepancy: float = option(
         5000.0,
         "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom: errors that a pair's "
-        "matches share let right loops of the embedded network reach thousands, those of twin rooms begin at 6000",
+        "matches share let right loops of the embedded network reach thousands; wrong ones in twin rooms begin at 6000",
         0.0,
     )
 

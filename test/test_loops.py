@@ -5,10 +5,14 @@ import pytest
 from oracle import trajectory_error
 from oracle_flat import OracleNetwork, Place
 
-from sab3r_ros.config import LoopConfig, MapperConfig
-from sab3r_ros.geometry.sim3 import umeyama
+from sab3r_ros.config import AlignmentConfig, LoopConfig, MapperConfig
+from sab3r_ros.geometry.sim3 import Sim3, umeyama
 from sab3r_ros.mapping import atlas as atlas_module
+from sab3r_ros.mapping.alignment import PairAlignment
+from sab3r_ros.mapping.atlas import Atlas
+from sab3r_ros.mapping.loops import Recogniser
 from sab3r_ros.mapping.mapper import IncrementalMapper
+from sab3r_ros.mapping.places import Sighting
 from sab3r_ros.types import TrackingState
 
 CONFIG = MapperConfig(voxel_size_m=0.05)
@@ -25,6 +29,17 @@ def go_on(mapper, place, poses, first=0.0):
         mapper.add_keyframe(place.frame(T_WC, first + n))
     mapper.flush()
     return mapper
+
+
+@pytest.mark.parametrize(("inliers", "believed"), [(0.35, False), (0.45, True)])
+def test_a_lost_camera_does_not_believe_a_few_matches_that_a_loop_would(monkeypatch, inliers, believed):
+    atlas = Atlas(CONFIG, LoopConfig(), 1, "none")
+    atlas.graph.add(0, Sim3.identity(), 0)
+    seen = Sighting(0, PairAlignment(Sim3.identity(), inliers, 80, np.eye(7)))
+    monkeypatch.setattr(atlas.places, "alike", lambda *_: [0])
+    monkeypatch.setattr(atlas.places, "compare", lambda *_: [seen])
+    claim = Recogniser(atlas, AlignmentConfig(), LoopConfig()).locate(1, None, 1, 2.0)
+    assert inliers > LoopConfig().min_inliers and (claim is not None) == believed
 
 
 @pytest.fixture(scope="module")

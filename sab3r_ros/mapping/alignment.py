@@ -18,10 +18,8 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.compiled import best_similarity, library
 
-RAYLEIGH_MEDIAN, NORMAL_MEDIAN = (
-    1.177,
-    0.674,
-)  # of the length of a plane's, and of a line's, normal error of sigma 1
+RAYLEIGH_MEDIAN = 1.177  # median length of a plane's normal error of sigma 1
+NORMAL_MEDIAN = 0.674  # and of a line's
 LEAST_RAY_SIGMA_RAD, LEAST_LOG_DEPTH_SIGMA = 0.002, 0.02  # residuals of few matches may be small by chance
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
 

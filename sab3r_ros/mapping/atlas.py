@@ -22,7 +22,7 @@ from sab3r_ros.types import MapSnapshot, Trajectory, View
 T_WC0 = Sim3(1.0, np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
 MOVED_AT_ONCE = 10_000  # voxels that follow their keyframes with each new keyframe; the rest wait
 MOST_KEYFRAMES = (
-    1000  # that the graph settles: beyond it those that are no places come to be carried, the oldest first
+    1000  # that the graph settles: beyond it those that are no places are carried, the oldest first
 )
 ON_THE_WAY, AT_REST = 0.5, 0.05  # voxels that a keyframe may have moved by before its own follow it
 MOST_FRESH = 30  # keyframes that a loop may bend the way between before they are carried

@@ -58,7 +58,6 @@ class Window:
     _weights: dict[int, np.ndarray] = field(
         default_factory=dict
     )  # how many views agree on a pointmap, by cells
-
     _decodings: dict[int, int] = field(default_factory=dict)  # that a pointmap is the mean of
 
     def add(self, keyframe: Keyframe) -> None:
