@@ -168,9 +168,12 @@ class Rig:
     def mapped(self) -> None:
         """Walk, and wait until everything is mapped."""
         self.walk()
+        before = len(self.seen["status"])  # what is on its way may be of an earlier image
         self.wait(
             lambda: (
-                self.status.keyframes >= 6 and not self.status.keyframes_waiting + self.status.frames_waiting
+                len(self.seen["status"]) > before + 1
+                and self.status.keyframes >= 6
+                and not self.status.keyframes_waiting + self.status.frames_waiting
             )
         )
 

@@ -150,7 +150,7 @@ def test_the_worker_drops_the_oldest_and_survives_errors():
     time.sleep(0.05)  # now in hand
     for item in range(1, 7):
         worker.put(item)
-    assert worker.dropped == 3 and worker.waiting == 3
+    assert worker.dropped == 3 and worker.waiting == 4
     gate.append(True)
     deadline = time.monotonic() + 5
     while "idle" not in done and time.monotonic() < deadline:

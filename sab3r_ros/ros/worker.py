@@ -24,15 +24,16 @@ class Worker(Generic[T]):
         self._work, self._length, self._idle, self._idle_s = work, length, idle, idle_s
         self._items: deque[T] = deque()
         self._change = threading.Condition()
-        self._stopping = False
+        self._in_hand = self._stopping = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Items in the queue."""
-        return len(self._items)
+        """Items put and not yet worked on, the one in hand among them."""
+        with self._change:
+            return len(self._items) + self._in_hand
 
     def put(self, item: T) -> None:
         """Queue an item; if the queue is full its oldest item is dropped."""
@@ -68,6 +69,7 @@ class Worker(Generic[T]):
                     lambda: self._items or self._stopping, None if rested else self._idle_s
                 )
                 item = self._items.popleft() if self._items else None
+                self._in_hand = item is not None
             if item is not None:
                 self._guarded(self._work, item)
             elif not there:
