@@ -8,6 +8,7 @@ import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
+from sab3r_ros.querying.regions import top_mean
 from sab3r_ros.querying.score import PhraseSet, Scorer
 from sab3r_ros.querying.split import separate
 from sab3r_ros.querying.text import TextEncoder
@@ -16,11 +17,6 @@ from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
 JOIN_M = 0.1  # voxels in touching cells of this edge belong together …
 FINE_M = 0.06  # … unless bodies come apart in cells of this edge
-
-
-def top_mean(values: np.ndarray, share: float) -> float:
-    """Mean of the highest `share` of values, at least one."""
-    return float(np.sort(values)[-max(1, int(np.ceil(share * len(values)))) :].mean())
 
 
 class PlainCosine:

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_maps import box_points
 
-from sab3r_ros.querying.colors import color_lift, room_white, seen_colors
+from sab3r_ros.querying.colors import color_lift, in_color, lab_in_light, room_white, seen_colors
 from sab3r_ros.querying.language import COLORS, parse, singular
-from sab3r_ros.querying.narrow import with_odds
 from sab3r_ros.querying.relations import (
     above_degree,
     between_degree,
@@ -168,18 +167,14 @@ def test_the_gap_agrees_with_brute_force():
 )
 def test_colors_are_told_in_dim_light(color, rgb):
     room = np.concatenate([np.full((900, 3), 160), np.full((100, 3), 30)])
-    seen = seen_colors(np.tile(np.uint8(rgb), (50, 1)), room_white(room))
-    flat = np.ones(len(COLORS))
-    assert color_lift(color, seen, flat) > 2 and seen.argmax() == COLORS.index(color)
-    assert color_lift("green", seen, flat) < 0.7
+    lab = lab_in_light(np.uint8([rgb]), room_white(room))
+    assert seen_colors(lab)[0].argmax() == COLORS.index(color)
+    assert np.exp(color_lift(color, lab)) > 2 and np.exp(color_lift("green", lab)) < 0.7
 
 
-def test_a_colour_that_fits_raises_the_odds():
-    seen, flat = np.full(len(COLORS), 0.01), np.ones(len(COLORS))
-    seen[COLORS.index("red")] = 1.0
-    lift = color_lift("red", seen, flat)
-    assert lift == pytest.approx(12 / (1 + 11 * 0.01))
-    assert with_odds(0.1, lift) == pytest.approx(
-        0.1 * lift / (0.1 * lift + 0.9)
-    )  # a faint chair, but a red one
-    assert color_lift("blue", seen, flat) < 0.2 and with_odds(1.0, lift) == 1
+def test_a_colour_that_fits_makes_up_for_a_faint_name_and_a_wrong_one_refuses():
+    red, blue = color_lift("red", np.float32([[52, 37, 24], [53, 6, -28]]))
+    assert red == pytest.approx(np.log(len(COLORS)), abs=0.2) and blue < -3
+    faint, clear = np.log(0.05 / 0.95), np.log(0.95 / 0.05)
+    assert in_color(faint, red) > 0.35 and in_color(clear, blue) < 0.05
+    assert in_color(faint, blue) < in_color(clear, blue) < in_color(faint, red) < in_color(clear, red)

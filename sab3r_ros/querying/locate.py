@@ -11,10 +11,11 @@ import numpy as np
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.map_file import SavedMap
+from sab3r_ros.querying.colors import MOST_LIFT, color_lift, in_color, lab_in_light, seen_colors, white_of
 from sab3r_ros.querying.language import COLORS, Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
-from sab3r_ros.querying.narrow import Narrower, with_odds
+from sab3r_ros.querying.narrow import Narrower
 from sab3r_ros.querying.objects import Box, point_on, spread, upright_box, without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.recent import Recent
@@ -96,19 +97,18 @@ class Locator:
             search = self._search(snapshot, self.scorer.phrases(name), threshold)
             return self._objects(snapshot, name, search, search.count(threshold))
 
-        # A thing that may just be one, in a colour that fits well, is likely enough to be what is meant.
-        least = with_odds(threshold, 1 / len(COLORS)) if request.color else threshold
-        phrases = self.scorer.phrases(request.thing, tuple(distractors))
-        search = self._search(snapshot, phrases, least)
-        things, chosen = search.count(threshold), request.color or request.size or request.relation
-        candidates = self._objects(
-            snapshot, request.label, search, search.count(least) if chosen else min(things, most)
-        )
-        narrower = Narrower(snapshot, self.scorer.basis, self.scorer.text, find)
-        objects = narrower.narrow(request, candidates) if candidates else []
-        found = [o for o in objects if o.score >= threshold]
-        if not (things or found):
+        phrases = self.scorer.phrases(request.thing, tuple(distractors), request.color)
+        search = self._search(snapshot, phrases, threshold, request.color)
+        things, chosen = search.count(threshold), request.size or request.relation
+        if not things:
+            in_other_colors = find(request.thing) if request.color else []
+            if in_other_colors:
+                return self._miss_of_color(snapshot, request, search, in_other_colors, most)
             return self._miss(snapshot, request.label, search, threshold)
+        candidates = self._objects(snapshot, request.label, search, things if chosen else min(things, most))
+        narrower = Narrower(snapshot, find)
+        objects = narrower.narrow(request, candidates)
+        found = [o for o in objects if o.score >= threshold]
         count = len(found) if chosen else things
         message = found_message(request, things, objects, found, count, most, narrower.notes)
         kept = tuple(self.memory.identify(found[:most]))
@@ -246,14 +246,20 @@ class Locator:
             self._ready = (found, *ready[:1])
         return found
 
-    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float) -> Search:
+    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float, color: str = "") -> Search:
         """Candidate regions of the cells that may be it, each scored; the best of those that overlap are things."""
         prepared, c = self._prepared(snapshot), self.config
         likely, share = self.scorer.likely(prepared, phrases, LEAST_SHARE)
-        if len(likely) == 0:
-            return Search(phrases, prepared, likely, share, None, [])
         count = 1 + int(COMMON * prepared.alive.sum())  # of cells that are the map's most likely hundredth
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
+        lift, white = None, white_of(snapshot) if color else 0.0
+        if color and len(likely):
+            lift = color_lift(color, lab_in_light(prepared.colors.take(likely, axis=0), white))
+            lift = lift.clip(-MOST_LIFT, MOST_LIFT)
+            fits = logit_of(share) + lift >= logit_of(LEAST_SHARE)
+            likely, share, lift = likely[fits], share[fits], lift[fits]
+        if len(likely) == 0:
+            return Search(phrases, prepared, likely, share, None, [])
         voxels = prepared.counts(likely)
         evidence = Evidence(
             prepared.numbers.take(likely),
@@ -261,9 +267,14 @@ class Locator:
             prepared.colors.take(likely, axis=0),
             logit_of(share),
             c.top_share,
+            lift,
         )
         regions = evidence.candidates(c.min_voxels)
         scores = self.scorer.score(regions, float(logit_of(common)))
+        if color:
+            lab = lab_in_light(evidence.colors, white)
+            medians = np.array([np.median(lab[cells], axis=0) for cells in regions.cells]).reshape(-1, 3)
+            scores = in_color(logit_of(scores), color_lift(color, medians))
         points = evidence.centers(np.arange(len(evidence.count))) * prepared.cell_m
         fine_m = max(prepared.cell_m, 2 * snapshot.voxel_size_m)
         chosen = []  # score and cells of disjoint things, best first
@@ -313,6 +324,17 @@ class Locator:
             center, box, points = shape
             out.append(LocatedObject(label, score, center, box.center, box.R, box.size, rows, sample=points))
         return out
+
+    def _miss_of_color(
+        self, snapshot: MapSnapshot, request: Request, search: Search, others: list[LocatedObject], most: int
+    ) -> LocateAnswer:
+        """No object in that colour: the message says which others there are."""
+        white = white_of(snapshot)
+        medians = [np.median(lab_in_light(snapshot.colors_of(o.indices), white), axis=0) for o in others]
+        looks = ", ".join(dict.fromkeys(COLORS[k] for k in seen_colors(np.array(medians)).argmax(1)))
+        note = f"every '{request.thing}' looks {looks} rather than {request.color}"
+        message = found_message(request, len(others), others, [], 0, most, [note])
+        return LocateAnswer(False, message, (), search.things[0][0] if search.things else 0.0)
 
     def _miss(self, snapshot: MapSnapshot, label: str, search: Search, threshold: float) -> LocateAnswer:
         """No object: the message says what came nearest, where, and by how much it missed."""

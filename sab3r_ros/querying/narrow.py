@@ -1,4 +1,4 @@
-"""From all chairs to the one that is meant: colour, size, place and part of a located thing."""
+"""From all chairs to the one that is meant: size, place and part of a located thing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sab3r_ros.querying.colors import color_lift, room_white, said_colors, seen_colors
-from sab3r_ros.querying.language import COLORS, Request
+from sab3r_ros.querying.language import Request
 from sab3r_ros.querying.objects import point_on, spread, upright_box
 from sab3r_ros.querying.relations import DEGREES, SIDES, between_degree, gap, seen_degree
-from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.types import LocatedObject, MapSnapshot
 
 Objects = list[LocatedObject]
@@ -29,32 +27,22 @@ PART_HEIGHTS = {
     "base": (0.0, 0.25),
     "bottom": (0.0, 0.25),
 }
-WHITE_SAMPLE = 20_000  # voxels, spread over the map, whose colours tell what is white
 WRONG_SIZE = 0.6  # factor for the candidate that is farthest from the size that was asked for
 
 
-def with_odds(score: float, factor: float) -> float:
-    """The probability whose odds are `factor` times those of `score`."""
-    return score * factor / (score * factor + 1 - score) if score < 1 else float(factor > 0)
-
-
 class Narrower:
-    """Applies what a request says beyond the thing's name. A colour that fits raises a thing's odds; one that does not, and
-    the other steps, scale its score by a degree 0..1. Each may leave a note for people.
+    """Applies what a request says beyond the thing's name and colour. Each step scales a score by a degree 0..1, and may
+    leave a note for people.
 
-    basis: (L, D) of the map's features. find: a thing's name → its objects in the same map, best first.
+    find: a thing's name → its objects in the same map, best first.
     """
 
-    def __init__(
-        self, snapshot: MapSnapshot, basis: np.ndarray, text: TextEncoder, find: Callable[[str], Objects]
-    ) -> None:
-        self.snapshot, self.basis, self.text, self.find = snapshot, basis, text, find
+    def __init__(self, snapshot: MapSnapshot, find: Callable[[str], Objects]) -> None:
+        self.snapshot, self.find = snapshot, find
         self.notes: list[str] = []
 
     def narrow(self, request: Request, objects: Objects) -> Objects:
         """Best first."""
-        if request.color:
-            objects = self._by_color(request, objects)
         if request.size:
             objects = self._by_size(request, objects)
         if request.relation:
@@ -69,23 +57,6 @@ class Narrower:
                 else f"'{request.part}' not told apart: the whole is given"
             )
         return objects
-
-    def _by_color(self, request: Request, objects: Objects) -> Objects:
-        sample = np.arange(0, len(self.snapshot), max(1, len(self.snapshot) // WHITE_SAMPLE))
-        white = room_white(self.snapshot.colors_of(sample))
-        out = []
-        for o in objects:
-            language = self.basis @ self.snapshot.features_of(o.indices).mean(0)
-            said = said_colors(language, request.thing, self.text)
-            seen = seen_colors(self.snapshot.colors_of(o.indices), white)
-            lift = color_lift(request.color, seen, said)
-            out.append((lift, COLORS[int(np.argmax(seen * said))], o))
-        if out and max(lift for lift, _, _ in out) < 1:
-            others = ", ".join(dict.fromkeys(color for _, color, _ in out))
-            self.notes.append(f"every '{request.thing}' looks {others} rather than {request.color}")
-        return [
-            replace(o, score=with_odds(o.score, lift) if lift > 1 else o.score * lift) for lift, _, o in out
-        ]
 
     def _by_size(self, request: Request, objects: Objects) -> Objects:
         what, sign = request.size  # type: ignore[misc]

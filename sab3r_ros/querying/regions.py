@@ -54,19 +54,33 @@ class Evidence:
     """
 
     def __init__(
-        self, numbers: np.ndarray, counts: np.ndarray, colors: np.ndarray, logit: np.ndarray, top_share: float
+        self,
+        numbers: np.ndarray,
+        counts: np.ndarray,
+        colors: np.ndarray,
+        logit: np.ndarray,
+        top_share: float,
+        lift: np.ndarray | None = None,
     ) -> None:
-        """numbers: (N,) places of cells. counts: (N,) voxels in each. colors: (N, 3). logit: (N,) of their shares."""
+        """numbers: (N,) places of cells. counts: (N,) voxels in each. colors: (N, 3). logit: (N,) of their shares. lift: (N,)
+        what else speaks for each: candidates are cut where both stand out, but it is no part of their strength.
+        """
         halvings = 0
         while len(numbers) > MOST_CELLS * 4**halvings:
             halvings += 1
         self.scale, self.top_share = 2**halvings, top_share
-        self.numbers, self._order, self._start, self.count, self._logits, rgb = grouped(
+        self.numbers, self._order, self._start, self.count, self._logits, self.colors = grouped(
             numbers, halvings, counts, logit, colors
         )
         rounds = max(1, ROUNDS // self.scale**2)  # what flows spreads with the root of the rounds
-        even = smoothed(self._logits / self.count, lab_of(rgb), self.numbers, LAB_WIDTH, rounds)
-        self.smooth = even.round(DECIMALS)
+
+        def even(sums: np.ndarray) -> np.ndarray:
+            values = smoothed(sums / self.count, lab_of(self.colors), self.numbers, LAB_WIDTH, rounds)
+            return values.round(DECIMALS)
+
+        self.smooth = self._strong = even(self._logits)
+        if lift is not None:
+            self.smooth = even(grouped(numbers, halvings, counts, logit + lift, colors)[4])
 
     def members(self, cells: np.ndarray) -> np.ndarray:
         """Which of the given cells (N,) some of the evidence's cells are."""
@@ -90,7 +104,14 @@ class Evidence:
             *(int(self.scale < JOIN), levels, self.top_share, least, LEAST_CELLS),
         )
         strength, mean, size, fill = traits.T
+        if self._strong is not self.smooth:
+            strength = np.array([top_mean(self._strong[part], self.top_share) for part in cells])
         return Regions(strength, mean, size * self.scale**2, fill, cells, self)
+
+
+def top_mean(values: np.ndarray, share: float) -> float:
+    """Mean of the highest `share` of values, at least one."""
+    return float(np.sort(values)[-max(1, int(np.ceil(share * len(values)))) :].mean())
 
 
 def lab_of(rgb: np.ndarray) -> np.ndarray:

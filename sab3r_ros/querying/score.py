@@ -111,12 +111,18 @@ class Scorer:
         self.index = MapIndex(self.gram, self.pool, self.temperature)
         self.synonym_cosine = 1 - (1 - config.synonym_cosine) * text.spread
 
-    def phrases(self, query: str, distractors: tuple[str, ...] = ()) -> PhraseSet:
-        """The query against everything that does not mean nearly the same. Distractors always compete."""
-        known = self._asked.get((query, distractors))
+    def phrases(self, query: str, distractors: tuple[str, ...] = (), color: str = "") -> PhraseSet:
+        """The query against everything that does not mean nearly the same. Distractors always compete.
+
+        color: that it is asked for in. The network may have learnt the phrase with it: the mean of both vectors is asked.
+        """
+        known = self._asked.get((query, distractors, color))
         if known is None:
-            known = self.against(normalise(query), self.text.encode([query])[0], distractors)
-            self._asked.put((query, distractors), known)
+            vector = self.text.encode([query, f"{color} {query}"] if color else [query]).mean(0)
+            known = self.against(
+                normalise(query), vector / max(float(np.linalg.norm(vector)), 1e-9), distractors
+            )
+            self._asked.put((query, distractors, color), known)
         return known
 
     def against(self, name: str, vector: np.ndarray, distractors: tuple[str, ...] = ()) -> PhraseSet:
