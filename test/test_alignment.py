@@ -192,6 +192,20 @@ def test_a_pairs_covariance_is_that_of_its_errors():
     assert 2 < np.mean(chi_square) < 8
 
 
+def test_errors_that_parts_of_the_image_share_are_in_the_covariance():
+    """Independent errors of the same size, taken for independent, would give a chi-square ten times as large as its 7."""
+    rng = np.random.default_rng(5)
+    T, chi_square = random_pose(rng), []
+    for _ in range(40):
+        e = edge(T, rng)
+        part = (np.floor(e.Xi[:, :2] / e.Xi[:, 2:] / 0.2) + 5).astype(int)
+        shared = rng.normal(0, 0.06, (10, 10))[part[:, 0], part[:, 1]] + rng.normal(0, 0.02, len(part))
+        found = measured(T, replace(e, Xi=e.Xi * np.exp(shared)[:, None]), CONFIG)
+        miss = (found.T_ij.inverse() @ T).log()
+        chi_square.append(miss @ np.linalg.solve(found.covariance, miss))
+    assert 2 < np.mean(chi_square) < 10
+
+
 def test_twice_the_noise_is_twice_the_error_expected():
     sigma = [
         np.sqrt(np.diag(measured(Sim3.identity(), edge(Sim3.identity(), rng, d, r), CONFIG).covariance))

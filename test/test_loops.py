@@ -13,6 +13,7 @@ from sab3r_ros.mapping.atlas import Atlas
 from sab3r_ros.mapping.loops import Recogniser
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.mapping.places import Sighting
+from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.types import TrackingState
 
 CONFIG = MapperConfig(voxel_size_m=0.05)
@@ -40,6 +41,22 @@ def test_a_lost_camera_does_not_believe_a_few_matches_that_a_loop_would(monkeypa
     monkeypatch.setattr(atlas.places, "compare", lambda *_: [seen])
     claim = Recogniser(atlas, AlignmentConfig(), LoopConfig()).locate(1, None, 1, 2.0)
     assert inliers > LoopConfig().min_inliers and (claim is not None) == believed
+
+
+@pytest.mark.parametrize(("apart_m", "alike"), [(0.0, False), (4.0, True)])
+def test_places_that_can_both_be_in_view_are_no_rivals(monkeypatch, apart_m, alike):
+    """Two neighbours tell a view's place half a metre apart, as sure as they are; a twin room's place is elsewhere."""
+    atlas = Atlas(CONFIG, LoopConfig(), 1, "none")
+    at = [Sim3(1.0, np.eye(3), np.array([x, 0.0, 0.0])) for x in (0.0, 1.0 + apart_m)]
+    for n, T_WK in enumerate(at):
+        atlas.graph.add(n, T_WK, 0)
+    atlas.graph.connect(Between(0, 1, at[1], 1e-4 * np.eye(7)))
+    says = [Sim3(1.0, np.eye(3), np.array([x, 0.0, 0.0])) for x in (0.8, 0.3)]
+    seen = [Sighting(n, PairAlignment(says[n], 0.6, 100 - n, 1e-3 * np.eye(7))) for n in (0, 1)]
+    monkeypatch.setattr(atlas.places, "alike", lambda *_: [0, 1])
+    monkeypatch.setattr(atlas.places, "compare", lambda *_: seen)
+    claim = Recogniser(atlas, AlignmentConfig(), LoopConfig()).locate(2, None, 2, 2.0)
+    assert (claim is None) == alike
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from sab3r_ros.mapping.compiled import best_similarity, library
 RAYLEIGH_MEDIAN = 1.177  # median length of a plane's normal error of sigma 1
 NORMAL_MEDIAN = 0.674  # and of a line's
 LEAST_RAY_SIGMA_RAD, LEAST_LOG_DEPTH_SIGMA = 0.002, 0.02  # residuals of few matches may be small by chance
+CELL_RAD = 0.2  # matches that a camera sees closer together err alike
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
 
 
@@ -40,8 +41,13 @@ class Edge:
         return look(self.i, self.j, self.Xi, self.Xj), look(self.j, self.i, self.Xj, self.Xi)
 
     @cached_property
-    def stacked(self) -> Looks:
-        return stacked([self])
+    def by_cell(self) -> Looks:
+        """Both ways to look at it, one cell of camera i's image after the other."""
+        x, y, z = self.Xi.T
+        cell = np.floor(np.stack([np.arctan2(x, z), np.arctan2(y, z)]) / CELL_RAD).astype(int)
+        _, number = np.unique(cell[0] * 1000 + cell[1], return_inverse=True)
+        rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+        return stacked(Edge(self.i, self.j, self.Xi[r], self.Xj[r], self.weight[r]) for r in rows)
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,9 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
 def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment | None:
     """What all matches of a pair say near T_ij: one Gauss-Newton step from there, and how sure they are of it.
 
-    Their errors are taken to be as large as their residuals are. So the sum over many pairs of ξᵀ covariance⁻¹ ξ with
-    ξ = log (T_ij⁻¹ T) is, near its least, that of all their matches' residuals: a pose graph of such edges is bundle
-    adjustment at the price of a pose graph. None as for `align_pair`.
+    Their errors are taken to be as large, and as alike within a cell of the image, as their residuals are. So the sum over
+    many pairs of ξᵀ covariance⁻¹ ξ with ξ = log (T_ij⁻¹ T) is, near its least, that of all their matches' residuals but for
+    one factor a pair: a pose graph of such edges is bundle adjustment at the price of a pose graph. None as for `align_pair`.
     """
     angle, ratio = residuals(T_ij, edge)
     good = (angle < config.inlier_angle_rad) & (ratio < config.inlier_log_ratio)
@@ -127,12 +133,24 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
         max(float(np.median(ratio[good])) / NORMAL_MEDIAN, LEAST_LOG_DEPTH_SIGMA),
         config.robust_width,
     )
-    A, b, _ = normal_equations({edge.i: Sim3.identity(), edge.j: T_ij}, edge.stacked, {edge.j: 0}, sigmas)
-    T_ij = Sim3.step(np.linalg.solve(A, b)) @ T_ij
+    H, g, _ = look_equations({edge.i: Sim3.identity(), edge.j: T_ij}, edge.by_cell, sigmas)
+    A, pulls = H.sum(0), g[1::2] - g[::2]  # on the keyframe looked at, which is j and i by turns
+    inverse = np.linalg.inv(A)
+    T_ij = Sim3.step(inverse @ pulls.sum(0)) @ T_ij
     adjoint = T_ij.inverse().adjoint()
-    # Both cameras look along a match, but it is one observation: A counts it twice.
-    covariance = 2 * adjoint @ np.linalg.inv(A) @ adjoint.T
+    covariance = dispersion(pulls, inverse) * adjoint @ inverse @ adjoint.T
     return PairAlignment(T_ij, float(good.mean()), int(good.sum()), covariance)
+
+
+def dispersion(pulls: np.ndarray, inverse: np.ndarray) -> float:
+    """By how much an estimate's variance exceeds `inverse` (7, 7), what it would be if each look at a match erred for itself.
+
+    Errors of depth, of the lens and of matches are alike within a part of the image: many matches there are worth few. So
+    only the sums of whole cells count as independent, pulls (C, 7) (cluster-robust covariance: Liang, Zeger, Biometrika
+    1986): by how much they scatter more, on average over all directions, for a few cells tell no more than that.
+    """
+    cells, n = pulls.shape
+    return float(np.einsum("ck,kl,cl->", pulls, inverse, pulls)) / n * cells / max(cells - n, cells / 2)
 
 
 def residuals(T_ij: Sim3, edge: Edge) -> tuple[np.ndarray, np.ndarray]:
