@@ -4,8 +4,11 @@
         --full --out build/bench/locate
 
 Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Peers' thresholds are chosen on the validation rooms. After a
-change of the checkpoint, --calibrate fits the score to it, on the validation rooms, too; then write the new defaults into
-config/mapper.yaml (python -m tools.parameter_file).
+change of the checkpoint,
+
+    python bench/locate.py --calibrate --rooms build/rooms/test-0 --validation build/rooms/val-0 --validation-limit 200
+
+fits what a score means in its language space to it, on the validation rooms, and shows what each threshold would do there.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pathlib import Path
 import latency
 import numpy as np
 from latency import Tour, new_atlas, queried, visited
-from locate_calibrate import candidates_of, draw_reliability, fitted, named, write_defaults
+from locate_calibrate import candidates_of, draw_reliability, fitted
 from locate_judge import Tally, absent, ask_colors, ask_room, ask_synonyms, plain, present
 from locate_maps import RoomMap, caption_map, full_map, predicted_map
 from locate_rules import PEERS, PlainCosine, peer
@@ -29,6 +32,7 @@ from tqdm import tqdm
 
 from sab3r_ros.config import LocateConfig, MapperConfig
 from sab3r_ros.model.feature_model import FeatureModel, load_model
+from sab3r_ros.querying.calibration import write as write_calibration
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder
 from sab3r_ros.training.shards import Shard, Vocabulary
@@ -59,12 +63,13 @@ def main() -> None:
     )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=40, help="most rooms of each kind")
+    parser.add_argument("--validation-limit", type=int, default=40, help="most validation rooms")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--out", type=Path, help="writes OUT.md, OUT.json and the reliability curve OUT.svg")
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="first fit the score and its threshold on the validation rooms, and write them into sab3r_ros/config.py",
+        help="first fit the score on the validation rooms, and write it into sab3r_ros/querying/calibration.json",
     )
     parser.add_argument(
         "--full",
@@ -78,18 +83,19 @@ def main() -> None:
         parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
     text, model = load_text_encoder("minilm-l6-v2"), load_model(args.model, "cpu")
 
-    def predicted_maps(folder: Path) -> list[RoomMap]:
-        return rooms_of(folder, args, lambda s, a, b: predicted_map(s, a, b, model))
+    def predicted_maps(folder: Path, limit: int = args.limit) -> list[RoomMap]:
+        return rooms_of(folder, args, lambda s, a, b: predicted_map(s, a, b, model), limit)
 
-    config, validation = LocateConfig(), predicted_maps(args.validation) if args.validation else []
+    config = LocateConfig()
+    validation = predicted_maps(args.validation, args.validation_limit) if args.validation else []
     if args.calibrate:
-        values = named(fitted(candidates_of(validation, everything(validation), text)))
-        fit = replace(config, **values)
-        values["min_score"] = best_threshold(
-            validation, text, lambda m, t: Locator(m.basis, text, replace(fit, min_score=t))
-        )
-        config = replace(config, **values)
-        sys.stdout.write(f"{write_defaults(values)}: {values}\n")
+        weights = fitted(candidates_of(validation, everything(validation), text))
+        sys.stdout.write(f"{write_calibration(text.space, weights)}: {text.space}\n")
+        for t in THRESHOLDS:
+            shown = tally_of(
+                validation, text, lambda m, t=t: Locator(m.basis, text, replace(config, min_score=t))
+            )
+            sys.stdout.write(f"min_score {t:g}: {shown.f1:.3f} F1, {shown.refused:.3f} absent refused\n")
     exact = rooms_of(args.rooms, args, lambda s, a, b: caption_map(s, a, b, text))
     rows, _ = quality("truth geometry, caption vectors", exact, text, config)
     predicted = predicted_maps(args.rooms)
@@ -126,10 +132,10 @@ def main() -> None:
         draw_reliability(args.out.with_suffix(".svg"), tallies)
 
 
-def rooms_of(folder: Path, args: argparse.Namespace, build) -> list[RoomMap]:
-    """Maps of the first rooms that show furniture."""
+def rooms_of(folder: Path, args: argparse.Namespace, build, limit: int | None = None) -> list[RoomMap]:
+    """Maps of the first rooms that show furniture; at most `limit`, or as many as were asked for."""
     shard, maps = Shard(folder, Vocabulary(), tuple(args.size)), []
-    for a, b in tqdm(list(shard._rooms(0))[: args.limit], desc=folder.name, disable=None):
+    for a, b in tqdm(list(shard._rooms(0))[: limit or args.limit], desc=folder.name, disable=None):
         room = build(shard, a, b)
         if room.things:
             maps.append(room)

@@ -1,8 +1,7 @@
-"""The score's logistic regression, fitted on the validation rooms, written where the defaults live, and drawn."""
+"""The score's logistic regression, fitted on the validation rooms, and drawn."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from locate_judge import IOU, Tally, absent, alike, present
 from locate_maps import RoomMap
 from tqdm import tqdm
 
-from sab3r_ros import config as config_module
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.regions import Regions, best_disjoint
-from sab3r_ros.querying.score import TRAITS, Scorer, traits
+from sab3r_ros.querying.score import Scorer, traits
 from sab3r_ros.querying.text import TextEncoder
 
 RIDGE = 0.01
@@ -79,10 +77,7 @@ def overlaps(parts: list[np.ndarray], rows: np.ndarray, count: int) -> np.ndarra
 
 
 def fitted(queries: list[Query]) -> np.ndarray:
-    """(len(TRAITS) + 1,) weights and offset: fitted on all candidates, then stretched to the objects that are returned.
-
-    Of overlapping candidates the best is returned, so objects are right more often than candidates of the same traits.
-    """
+    """(len(WEIGHTS),) fitted on all candidates, then stretched to the objects that are returned."""
     X = np.concatenate([q.traits[q.known] for q in queries])
     weights = logistic(X, np.concatenate([q.right[q.known] for q in queries]))
     logits, right = [], []
@@ -103,23 +98,6 @@ def logistic(X: np.ndarray, y: np.ndarray) -> np.ndarray:
         hessian = A.T @ (A * (p * (1 - p))[:, None]) + RIDGE * np.eye(len(w))
         w += np.linalg.solve(hessian, A.T @ (y - p) - RIDGE * w)
     return w
-
-
-def named(weights: np.ndarray) -> dict[str, float]:
-    """The options of LocateConfig that weights (len(TRAITS) + 1,) are."""
-    return {f"score_{name}": round(float(w), 2) for name, w in zip((*TRAITS, "offset"), weights, strict=True)}
-
-
-def write_defaults(values: dict[str, float]) -> Path:
-    """Put fitted values into sab3r_ros/config.py; returns its path."""
-    path = Path(config_module.__file__)
-    text = path.read_text()
-    for name, value in values.items():
-        text, count = re.subn(rf"({name}: float = option\(\s*)-?[\d.]+", rf"\g<1>{value}", text)
-        if count != 1:
-            raise ValueError(f"{path} has {count} options {name}")
-    path.write_text(text)
-    return path
 
 
 def draw_reliability(path: Path, tallies: dict[str, Tally]) -> None:

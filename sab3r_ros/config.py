@@ -125,7 +125,7 @@ class MapperConfig(Checked):
 class LocateConfig(Checked):
     """How a text query becomes objects."""
 
-    min_score: float = option(0.35, "objects that score less are not returned", 0.0, 1.0)
+    min_score: float = option(0.45, "objects that score less are not returned", 0.0, 1.0)
     max_objects: int = option(10, "most objects in an answer", 1, 1000)
     max_query_length: int = option(1000, "longest query, characters", 1, 100_000)
     temperature: float = option(
@@ -133,25 +133,6 @@ class LocateConfig(Checked):
     )
     synonym_cosine: float = option(
         0.6, "other phrases nearer to the query than this do not compete with it", 0.0, 1.0
-    )
-    score_offset: float = option(
-        -0.82, "of the logistic regression from a candidate to its score", -100.0, 100.0
-    )
-    score_strength: float = option(
-        1.14, "its weight of the logit of the candidate's best part", -100.0, 100.0
-    )
-    score_fade: float = option(
-        1.84, "its weight of how much weaker the whole candidate is than its best part", -100.0, 100.0
-    )
-    score_lead: float = option(
-        0.75, "its weight of the strength less that of the map's best candidate", -100.0, 100.0
-    )
-    score_common: float = option(
-        -0.43, "its weight of the logit that a hundredth of the map reaches", -100.0, 100.0
-    )
-    score_size: float = option(0.36, "its weight of the logarithm of the number of cells", -100.0, 100.0)
-    score_fill: float = option(
-        1.16, "its weight of the logarithm of how much of its box they fill", -100.0, 100.0
     )
     cell_m: float = option(0.05, "edge of the cells whose voxels a query looks at as one, metres", 0.01, 10.0)
     min_voxels: int = option(20, "smallest object, voxels", 1, 100_000)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_maps import box_points
 
+from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.colors import color_lift, in_color, lab_in_light, room_white, seen_colors
 from sab3r_ros.querying.language import COLORS, parse, singular
 from sab3r_ros.querying.relations import (
@@ -176,5 +177,5 @@ def test_a_colour_that_fits_makes_up_for_a_faint_name_and_a_wrong_one_refuses():
     red, blue = color_lift("red", np.float32([[52, 37, 24], [53, 6, -28]]))
     assert red == pytest.approx(np.log(len(COLORS)), abs=0.2) and blue < -3
     faint, clear = np.log(0.05 / 0.95), np.log(0.95 / 0.05)
-    assert in_color(faint, red) > 0.35 and in_color(clear, blue) < 0.05
+    assert in_color(faint, red) > LocateConfig().min_score and in_color(clear, blue) < 0.05
     assert in_color(faint, blue) < in_color(clear, blue) < in_color(faint, red) < in_color(clear, red)

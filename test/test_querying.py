@@ -15,13 +15,15 @@ from small_maps import ToyText, box_points, snapshot_of
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.semantic_map import SemanticMap
-from sab3r_ros.querying import prepared
+from sab3r_ros.querying import calibration, prepared
+from sab3r_ros.querying.calibration import WEIGHTS, calibration_of, calibrations
 from sab3r_ros.querying.compiled import connected_pieces
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.score import Scorer
+from sab3r_ros.querying.text import MiniLm, OpenClip
 from sab3r_ros.types import MapSnapshot, Trajectory
 
 BASIS = (
@@ -156,21 +158,27 @@ def test_what_was_prepared_stays_as_it_was_while_the_map_goes_on():
 
 
 def test_a_score_grows_with_strength_and_falls_where_much_of_the_map_fits():
-    config = LocateConfig(
-        score_offset=0.5,
-        score_strength=2,
-        score_fade=0,
-        score_lead=1,
-        score_common=-1,
-        score_size=0,
-        score_fill=0,
-    )
-    scorer = Scorer(EYE, ToyText(), config)
+    scorer = Scorer(EYE, ToyText(), LocateConfig())
+    scorer.calibration = np.array([2.0, 0, 1, -1, 0, 0, 0.5])
     one = np.ones(2)
     regions = Regions(np.array([1.0, 0.0]), np.zeros(2), one, one, [np.arange(1)] * 2, None)
     logits = np.array([0.5 + 2 - 1, 0.5 + 0 - 1 - 1])  # offset + 2 strength + lead − common
     np.testing.assert_allclose(scorer.score(regions, 1.0), 1 / (1 + np.exp(-logits)))
     assert (scorer.score(regions, 0.0) > scorer.score(regions, 1.0)).all()
+
+
+def test_each_language_space_has_its_weights_and_an_unknown_one_those_of_clip(tmp_path, monkeypatch):
+    own, clip = calibration_of(MiniLm.space), calibration_of(OpenClip.space)
+    assert np.isfinite([own, clip]).all() and not np.array_equal(own, clip)
+    assert np.array_equal(calibration_of("never heard of"), clip)
+    assert np.array_equal(Scorer(EYE, ToyText(), LocateConfig()).calibration, clip)
+    monkeypatch.setattr(calibration, "FILE", tmp_path / "calibration.json")
+    try:
+        calibration.write("new", np.arange(len(WEIGHTS)))
+        assert calibration_of("new").tolist() == list(range(len(WEIGHTS)))
+        assert np.array_equal(calibration_of(MiniLm.space), own)
+    finally:
+        calibrations.cache_clear()
 
 
 def test_a_voxel_without_a_feature_is_unlikely_to_be_anything():

@@ -2,8 +2,8 @@
 
 A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax
 with what else the cell may be: canonical phrases (LERF), the room's background, the request's distractors
-and the nouns of indoor scenes. A logistic regression, fitted on the validation rooms, turns what is known of a candidate
-region into a score.
+and the nouns of indoor scenes. What is known of a candidate
+region becomes a score by the weights of its language space (calibration.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from sab3r_ros.config import LocateConfig
+from sab3r_ros.querying.calibration import calibration_of
 from sab3r_ros.querying.compiled import likely
 from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap
 from sab3r_ros.querying.recent import Recent
@@ -29,7 +30,6 @@ LEAST_REST = (
 RECENT = 16  # queries whose cells are remembered: asked again, only what is new in the map is looked at
 LEAST_CELL = 1.25  # edge of a cell, in voxels
 ROUNDING = 0.01  # in the logarithm of a share, of what is rounded and summed in another order
-TRAITS = ("strength", "fade", "lead", "common", "size", "fill")  # a candidate's, in LocateConfig as score_…
 MOST_FADE = (
     1.0  # a whole thing is weaker than its best part by about so much; what fades more holds other things
 )
@@ -74,7 +74,7 @@ class PhraseSet:
 
 
 def traits(regions: Regions, common: float) -> np.ndarray:
-    """(R, len(TRAITS)) of a map's candidates for one query.
+    """(R, len(TRAITS)) in the order of TRAITS, of a map's candidates for one query.
 
     common: logit that the most likely hundredth of the whole map reaches. It and `lead`, the strength less that of the best
     candidate, let the map itself compete: where much of it fits as well, a candidate is worth less.
@@ -106,6 +106,7 @@ class Scorer:
         self.pool_vectors = text.encode(list(POOL))
         self.pool = self.basis.T @ self.pool_vectors.T  # (D, P) directions of the nouns
         self.temperature = config.temperature * text.spread
+        self.calibration = calibration_of(text.space)
         self._asked: Recent[PhraseSet] = Recent(RECENT)
         self._found: Recent[Found] = Recent(RECENT)
         self.index = MapIndex(self.gram, self.pool, self.temperature)
@@ -206,8 +207,8 @@ class Scorer:
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""
-        weights = np.array([getattr(self.config, f"score_{name}") for name in TRAITS])
-        return 1 / (1 + np.exp(-(traits(regions, common) @ weights + self.config.score_offset)))
+        *weights, offset = self.calibration
+        return 1 / (1 + np.exp(-(traits(regions, common) @ weights + offset)))
 
     def looks_like(self, feature: np.ndarray, phrases: PhraseSet) -> str:
         """The competitor that a feature (D,) is nearest to."""
