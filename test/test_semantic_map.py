@@ -21,7 +21,7 @@ def views(seed, count, points=60):
             rng.uniform(-0.3, 0.3, (points, 3)).astype(np.float32),
             rng.integers(0, 255, (points, 3), np.uint8),
             rng.normal(size=(points, 4)).astype(np.float16),
-            rng.uniform(1, 5, points).astype(np.float32),
+            rng.uniform(0.1, 0.5, points).astype(np.float32),  # so little that none joins a voxel beside it
         )
 
 

@@ -12,6 +12,7 @@ from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.native import (
     BYTES,
     COUNT,
+    FLAGS,
     FLOAT,
     FLOATS,
     NUMBERS,
@@ -42,6 +43,10 @@ ARGUMENTS = {
         *(COUNT, REAL, REALS, REALS, REALS),
     ),
     "places": (COUNT, TABLE, NUMBERS, TABLE, NUMBERS, SHORTS, ROWS, ROWS, NUMBERS),
+    "beside": (
+        *(COUNT, TABLE, NUMBERS, TABLE, NUMBERS, BYTES, NUMBERS, COUNT, FLAGS, NUMBERS, FLOATS),
+        *(REAL, REAL, FLOAT, FLOAT),
+    ),
     "settle": (
         *(COUNT, TABLE, TABLE, NUMBERS, TABLE, NUMBERS, SHORTS, ROWS, ROWS, COUNT, NUMBERS, NUMBERS, COUNT),
         *(FLOATS, BYTES, FLOATS, FLOATS, ROWS, TABLE, FLOAT, SEED, ROWS, BYTES),

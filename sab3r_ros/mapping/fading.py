@@ -12,7 +12,7 @@ from sab3r_ros.mapping.compiled import floats, library, table
 from sab3r_ros.mapping.tiles import TILE, Tile, tile_centers
 
 MAX_WEIGHT = 200.0  # summed confidence beyond which a voxel's mean keeps adapting at a constant rate
-DOUBT = 0.1  # of its confidence that a voxel on the surface seen loses to a look; hits give back more
+DOUBT = 0.14  # of its confidence that a voxel on the surface seen loses to a look; hits give back more
 BELIEVED = 20.0  # confidence from which it loses none: seven pixels or so
 LEAST_CONFIDENCE = 1.0  # that of one pixel
 PIXELS_A_VOXEL = 4.0  # a look from so far that fewer fall into a voxel doubts it by so much less

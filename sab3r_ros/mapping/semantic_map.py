@@ -7,10 +7,13 @@ a list of tiles, a keyframe costs what it touches however large the map is, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.beside import SUPPORTED, join
+from sab3r_ros.mapping.compiled import floats
 from sab3r_ros.mapping.fading import Look
 from sab3r_ros.mapping.homes import Homes
 from sab3r_ros.mapping.meeting import Seen, meet
@@ -78,8 +81,9 @@ class SemanticMap:
     def update(self, seen: Seen, corrections: Mapping[int, Sim3]) -> int:
         """Fuse points, and move voxels with their anchors; a tile that both touch is made anew only once.
 
-        corrections: keyframe id → what its points are multiplied with from the left. Voxels that come to lie in one cell
-        become one, by their confidence-weighted mean. Other voxels stay. Costs what lies in the tiles that it touches,
+        corrections: keyframe id → what its points are multiplied with from the left. What comes to lie in one cell becomes
+        one voxel, by the confidence-weighted mean; what comes beside a well-known voxel joins that, see `join`. Other
+        voxels stay. Costs what lies in the tiles that it touches,
         however large the map is. Returns how many voxels are new.
         """
         if not self._make_room(len(seen)):
@@ -114,9 +118,16 @@ class SemanticMap:
 
     def _settle(self, seen: Seen, moved: Voxels, leave: Mapping[int, np.ndarray]) -> int:
         """Put both into their tiles, of which the rows `leave` are gone. Returns how many voxels are new."""
-        keys = voxel_keys(np.concatenate([seen.points, moved.points]), self.voxel_size_m)
+        points = floats(np.concatenate([seen.points, moved.points]))
+        keys = voxel_keys(points, self.voxel_size_m)
         if not len(keys):
             return 0
+        may_join = np.r_[np.ones(len(seen), bool), moved.confidence < SUPPORTED]
+        numbers = np.array([n for n in np.unique(keys >> 16).tolist() if n in self._tiles], np.int64)
+        if len(numbers):
+            tiles, gone = zip(*((self._tiles[n], leave.get(n)) for n in numbers.tolist()), strict=True)
+            join(numbers, tiles, gone, may_join, keys, points, self.voxel_size_m)
+        seen, moved = replace(seen, points=points[: len(seen)]), replace(moved, points=points[len(seen) :])
         order = np.argsort(keys)
         keys = keys.take(order)
         starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
