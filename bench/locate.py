@@ -1,7 +1,7 @@
 """Does locating return the right thing, an honest score? A table on rooms with truth.
 
     python bench/locate.py --rooms build/rooms/test-0 --validation build/rooms/val-0 --pairs build/rooms/pairs/test-0 \\
-        --full --out build/bench/locate
+        --laps build/rooms/laps/test-0 --full --out build/bench/locate
 
 Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Peers' thresholds are chosen on the validation rooms. After a
 change of the checkpoint,
@@ -17,8 +17,10 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import latency
@@ -61,6 +63,11 @@ def main() -> None:
     parser.add_argument(
         "--pairs", type=Path, help="rooms with things in two colours (rooms.write --kind pairs): adds a row"
     )
+    parser.add_argument(
+        "--laps",
+        type=Path,
+        help="rooms filmed all round (rooms.write --kind lap): mapped from their images, with --full",
+    )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=40, help="most rooms of each kind")
     parser.add_argument("--validation-limit", type=int, default=40, help="most validation rooms")
@@ -77,8 +84,8 @@ def main() -> None:
         help="also the mapper's own maps, a real photo, and maps of 1 and 5 million voxels (bench/latency.py): all rows",
     )
     args = parser.parse_args()
-    if args.full and not (args.validation and args.pairs):
-        parser.error("--full needs --validation and --pairs: without them rows are missing")
+    if args.full and not (args.validation and args.pairs and args.laps):
+        parser.error("--full needs --validation, --pairs and --laps: without them rows are missing")
     if args.calibrate and not args.validation:
         parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
     text, model = load_text_encoder("minilm-l6-v2"), load_model(args.model, "cpu")
@@ -110,25 +117,31 @@ def main() -> None:
         )
         rows |= colors("model's features", predicted_maps(args.pairs), text, config)
     if args.full:
-        full = rooms_of(args.rooms, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
-        rows |= quality("mapped from images", full, text, config)[0]
-        mapped = sum(len(room.snapshot) > 0 for room in full)
-        rows["mapped from images: rooms with a map of three keyframes or more"] = f"{mapped} of {len(full)}"
+        for name, folder in (("few views", args.rooms), ("filmed all round", args.laps)):
+            full = rooms_of(folder, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
+            rows |= quality(f"mapped from images, {name}", full, text, config)[0]
+            mapped = sum(len(room.snapshot) > 0 for room in full)
+            row = f"mapped from images, {name}: rooms with a map of three keyframes or more"
+            rows[row] = f"{mapped} of {len(full)}"
+    ours = quality("", validation, text, config)[1] if validation else Tally()
     for name, kind in PEERS.items() if validation else ():
 
         def locator(room: RoomMap, threshold: float, kind: type = kind) -> PlainCosine:
             return peer(kind, room.basis, text, threshold, asked(room, text))
 
-        threshold = best_threshold(validation, text, locator)
+        threshold, chosen = best_threshold(validation, text, locator)
         theirs = tally_of(predicted, text, lambda m, of=locator, t=threshold: of(m, t))
         rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
+        stricter = replace(config, min_score=refusing(ours.absent_scores, chosen.refused, config.min_score))
+        row = f"ours, as strict as {name} on the validation rooms: min_score {stricter.min_score:.2f}"
+        rows |= summary(row, tally_of(predicted, text, lambda m, c=stricter: Locator(m.basis, text, c)))
     if args.full:
         rows |= photo() | large_maps(args.rooms, model)
     write(rows, args, model.identity, config)
     if args.out:
         tallies = {"test rooms": tally}
         if validation:
-            tallies["validation rooms"] = quality("", validation, text, config)[1]
+            tallies["validation rooms"] = ours
         draw_reliability(args.out.with_suffix(".svg"), tallies)
 
 
@@ -218,17 +231,29 @@ def large_maps(folder: Path, model: FeatureModel) -> dict[str, str]:
     return {name: value for name, value in rows.items() if latency.goal(name)}
 
 
-def best_threshold(rooms: list[RoomMap], text: TextEncoder, locator_of) -> float:
-    """The threshold with the best F1 plus half the refusals: the rule for ours and for peers', on the validation rooms.
+def best_threshold(rooms: list[RoomMap], text: TextEncoder, locator_of) -> tuple[float, Tally]:
+    """A peer's threshold with the best F1 plus half the refusals on the validation rooms, and what it does there: the best
+    of THRESHOLDS, or of those half-way to the next, as some rules' values lie close together.
 
     locator_of: a room and a threshold → what answers there.
     """
+    tried: dict[float, Tally] = {}
 
-    def merit(threshold: float) -> float:
-        tally = tally_of(rooms, text, lambda m: locator_of(m, threshold))
-        return tally.f1 + 0.5 * tally.refused
+    def best(thresholds: Sequence[float]) -> float:
+        tried.update({t: tally_of(rooms, text, lambda m, t=t: locator_of(m, t)) for t in thresholds})
+        return max(tried, key=lambda t: tried[t].f1 + 0.5 * tried[t].refused)
 
-    return max(THRESHOLDS, key=merit)
+    k = THRESHOLDS.index(best(THRESHOLDS))
+    near = THRESHOLDS[max(k - 1, 0) : k + 2]
+    threshold = best([round((a + b) / 2, 4) for a, b in pairwise(near)])
+    return threshold, tried[threshold]
+
+
+def refusing(scores: list[float], share: float, least: float) -> float:
+    """The lowest threshold, at least `least`, that is above at least a share of absent things' best scores."""
+    ordered = np.sort(scores)
+    enough = int(np.ceil(share * len(ordered) - 1e-9))
+    return max(least, float(np.nextafter(ordered[enough - 1], 1)) if enough else 0.0)
 
 
 def goal(name: str) -> str:

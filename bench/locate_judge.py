@@ -79,7 +79,9 @@ def plain(name: str) -> str:
 
 @dataclass
 class Tally:
-    """Counts over rooms. scores, right: of every returned object, for calibration."""
+    """Counts over rooms. scores, right: of every returned object, for calibration. absent_scores: the best of each absent
+    thing's answer, at most the threshold where that is empty.
+    """
 
     hits: int = 0
     wrong: int = 0
@@ -89,6 +91,7 @@ class Tally:
     scores: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     offsets_m: list[float] = field(default_factory=list)
+    absent_scores: list[float] = field(default_factory=list)
 
     @property
     def precision(self) -> float:
@@ -186,6 +189,7 @@ def ask_room(room: RoomMap, ask: Ask, everything: list[str], text: TextEncoder, 
         answer = ask(name)
         tally.absent += 1
         tally.empty += not answer.success
+        tally.absent_scores.append(answer.best_score)
         tally.scores += [o.score for o in answer.objects]
         tally.right += [False] * len(answer.objects)
 

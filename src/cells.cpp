@@ -16,6 +16,7 @@
 namespace {
 
 constexpr int64_t kStepY = int64_t(1) << 21, kStepX = kStepY << 21;  // to the next number in y and x (cells.py)
+constexpr double kLogitSteps = 1 << 20;
 
 struct Forest {  // union-find, halving paths
   std::vector<int32_t> parent;
@@ -192,7 +193,7 @@ WIDE int64_t likely_of(const int8_t* codes, int64_t n, int64_t dim, const float*
 
 // Cells (n) by the larger ones, 2 ** halvings as long, that hold them. Fills these cells' numbers, rising; which cells each
 // holds, order (n) from start (their count and one) on; and of each the sums of voxels and of voxels times logits, and the
-// voxels' mean colour. Returns how many.
+// voxels' mean colour. Returns how many. Logits count in steps of 2^-20, so that all sums are exact, in whatever order.
 int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64_t* voxels, const float* logits,
                 const uint8_t* colors, int64_t* large, int32_t* order, int64_t* start, double* count, double* logit,
                 float* rgb) {
@@ -200,19 +201,20 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
   const std::vector<int64_t> found = held_by(numbers, n, halvings, group.data());
   const int64_t m = found.size();
   std::copy(found.begin(), found.end(), large);
-  std::fill(count, count + m, 0.), std::fill(logit, logit + m, 0.), std::fill(rgb, rgb + 3 * m, 0.f);
+  std::vector<int64_t> sums(3 * m, 0);
+  std::fill(count, count + m, 0.), std::fill(logit, logit + m, 0.);
   std::fill(start, start + m + 1, 0);
   for (int64_t i = 0; i < n; ++i) {
     const int32_t k = group[i];
     const double v = double(voxels[i]);
-    ++start[k + 1], count[k] += v, logit[k] += v * logits[i];
-    for (int c = 0; c < 3; ++c) rgb[3 * k + c] += float(v) * colors[3 * i + c];
+    ++start[k + 1], count[k] += v, logit[k] += v * std::nearbyint(double(logits[i]) * kLogitSteps) / kLogitSteps;
+    for (int c = 0; c < 3; ++c) sums[3 * k + c] += voxels[i] * int64_t(colors[3 * i + c]);
   }
   std::partial_sum(start, start + m + 1, start);
   std::vector<int64_t> end(start, start + m);
   for (int64_t i = 0; i < n; ++i) order[end[group[i]]++] = int32_t(i);
   for (int64_t k = 0; k < m; ++k)
-    for (int c = 0; c < 3; ++c) rgb[3 * k + c] /= float(count[k]);
+    for (int c = 0; c < 3; ++c) rgb[3 * k + c] = float(double(sums[3 * k + c]) / count[k]);
   return m;
 }
 

@@ -25,6 +25,7 @@ from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.score import Scorer
 from sab3r_ros.querying.text import MiniLm, OpenClip
 from sab3r_ros.types import MapSnapshot, Trajectory
+from sab3r_ros.voxels import Voxels
 
 BASIS = (
     np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0].astype(np.float32) * 3
@@ -165,6 +166,43 @@ def test_a_score_grows_with_strength_and_falls_where_much_of_the_map_fits():
     logits = np.array([0.5 + 2 - 1, 0.5 + 0 - 1 - 1])  # offset + 2 strength + lead − common
     np.testing.assert_allclose(scorer.score(regions, 1.0), 1 / (1 + np.exp(-logits)))
     assert (scorer.score(regions, 0.0) > scorer.score(regions, 1.0)).all()
+
+
+def test_a_map_in_one_block_answers_exactly_as_in_many_that_came_one_by_one():
+    rng = np.random.default_rng(4)
+    floor = np.mgrid[:140, :140].reshape(2, -1).T  # more cells than a query looks at one by one
+    tile = (floor[:, 0] // 16) * 9 + floor[:, 1] // 16
+    features = (
+        ToyText().encode(["table"])[0] + rng.normal(size=(len(floor), 8)) / rng.uniform(2, 5, (len(floor), 1))
+    ) @ np.linalg.inv(BASIS).T
+    whole = Voxels.of(
+        np.column_stack([floor * 0.05 + 0.025, np.full(len(floor), 0.025)]),
+        rng.integers(0, 256, (len(floor), 3)),
+        features,
+        np.ones(len(floor)),
+        np.ones(len(floor)),
+    )
+    blocks = [whole.take(np.flatnonzero(tile == t)) for t in rng.permutation(81)]
+    trajectory = Trajectory(np.zeros(1), np.eye(4)[None])
+    grown, loaded = Locator(BASIS, ToyText()), Locator(BASIS, ToyText())
+    for k in range(1, len(blocks) + 1, 7):
+        many = MapSnapshot(tuple(blocks[:k]), 8, 0.04, trajectory, "m", k)
+        grown.prepare(many)
+    one = replace(many, blocks=(many.voxels(),))
+    a, b = (locator.scorer.prepare(m) for locator, m in ((grown, many), (loaded, one)))
+    orders = [np.argsort(p.numbers) for p in (a, b)]
+    for name in ("numbers", "codes", "gain", "competition", "top", "colors"):
+        np.testing.assert_array_equal(
+            *(getattr(p, name)[order] for p, order in zip((a, b), orders, strict=True))
+        )
+    search = grown._search(many, grown.scorer.phrases("table"), 0.0)
+    assert search.evidence.scale > 1
+    for query in ("table", "a red table", "sofa"):
+        x, y = (locator.locate(m, query, min_score=0.0) for locator, m in ((grown, many), (loaded, one)))
+        assert x.message == y.message
+        for p, q in zip(x.objects, y.objects, strict=True):
+            assert p.score == q.score and np.array_equal(p.indices, q.indices)
+            assert np.array_equal(p.centroid, q.centroid)
 
 
 def test_each_language_space_has_its_weights_and_an_unknown_one_those_of_clip(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from sab3r_ros.types import MapSnapshot
 from sab3r_ros.voxels import Voxels, encoded
 
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
+BATCH = 64  # cells are multiplied in so many, or twice as many, …
 MOST_DEAD = 0.25  # cells of blocks that are gone, as a share of the others, before they are swept out
 
 
@@ -171,11 +172,17 @@ class MapIndex:
 def competed(
     codes: np.ndarray, gram: np.ndarray, pool: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gain, competition and top of codes (M, D)."""
-    f = codes.astype(np.float32)
-    length = np.sqrt(np.maximum(np.einsum("nd,nd->n", f @ gram, f), 1e-12))
-    gain = np.where(length > 1e-3, 1 / (temperature * length), 0).astype(np.float32)
-    logits = torch.from_numpy((f @ pool) * gain[:, None])
-    top = logits.argmax(1)
-    competition = torch.logsumexp(logits, 1).numpy()
-    return gain, competition, top.numpy().astype(np.uint8)
+    """Gain, competition and top of codes (M, D).
+
+    Rows are filled up to a multiple of BATCH, and torch multiplies: what a row gives must not depend on which rows come
+    with it, for a map that is loaded, in one block, to answer exactly as it did in many. NumPy's BLAS sums in another order
+    at another place among the rows, torch's only where they are very few.
+    """
+    n = len(codes)
+    f = torch.zeros(-(-n // BATCH) * BATCH, codes.shape[1])
+    f[:n] = torch.from_numpy(codes)
+    length = ((f @ torch.from_numpy(gram)) * f).sum(1).clamp_min(1e-12).sqrt()
+    gain = torch.where(length > 1e-3, 1 / (temperature * length), 0.0)
+    logits = (f @ torch.from_numpy(pool)) * gain[:, None]
+    top, competition = logits.argmax(1), torch.logsumexp(logits, 1)
+    return gain[:n].numpy(), competition[:n].numpy(), top[:n].numpy().astype(np.uint8)
