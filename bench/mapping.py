@@ -1,11 +1,11 @@
 """Does mapping hold? Drift with and without loops, cost over ten thousand keyframes, cuts, twins, files, real clips.
 
     python bench/mapping.py [--parts flat,twins,…] [--quick] [--kitchen FOLDER] [--out build/bench/mapping.json]
+    python bench/mapping.py --parts laps --laps LAPS/val-0    (rooms filmed all round: `rooms.write --kind lap --out LAPS`)
 
 A network that knows the truth (bench/oracle_flat.py: 3 % depth noise, 10 % wrong descriptors, a random scale a pair) stands in
-for the trained one, but for the clips. Times are processor time without the network. --quick: smaller, to see that it runs.
-The loops' gate was chosen on flat 1, twins 0 and the kitchen clip; `flat` and `kidnapped` look at places seen before, `twins`
-at one such and two others.
+for the trained one, but for clips and laps. Times are processor time without the network. --quick: smaller, to see that it runs.
+The loops' gate was chosen on laps of the validation split and twins 0 and 1; `flat` and `kidnapped` look at places seen before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from mapping_align import compare
-from mapping_clips import Clip, ate, chained, desk, kitchen, mapped, path_length
+from mapping_clips import ate, compared, desk, kitchen, laps, mapped, path_length
 from oracle_flat import OracleNetwork, Place
 from scipy.spatial import cKDTree
 from tqdm import tqdm
@@ -316,27 +316,28 @@ def file_part(quick: bool) -> list[Row]:
 def clips_part(folder: Path | None) -> list[Row]:
     model, rows = load_model("mini"), []
     for clip in [desk(), *([kitchen(folder)] if folder else [])]:
-        mapper = mapped(model, clip.frames)
-        rows.append(
-            (
-                f"{clip.name}, {model.identity}: ATE m ours / pairwise chaining",
-                "ours better",
-                clip_row(clip, model, mapper),
-            )
-        )
+        mapper = mapped(model, clip)
+        ours, chain = compared(model, clip, mapper)
+        what = f"{clip.name}, {model.identity}: ATE m ours / pairwise chaining"
+        of = f"of {path_length(clip.T_WC):.2f} m, {mapper.status().keyframes} keyframes, {mapper.status().loops} loops"
+        rows.append((what, "ours better", f"{ours:.4f} / {chain:.4f} {of}"))
     return rows
 
 
-def clip_row(clip: Clip, model, mapper: IncrementalMapper) -> str:
-    trajectory = mapper.trajectory()
-    stamps = np.array([f.stamp for f in clip.frames])
-    rows = [int(np.abs(stamps - t).argmin()) for t in trajectory.stamps]
-    chain = chained(model, [clip.frames[r] for r in rows])
-    truth = clip.T_WC[rows]
-    return (
-        f"{ate(trajectory.T_WC, truth):.4f} / {ate(chain, truth):.4f} of {path_length(clip.T_WC):.2f} m, "
-        f"{len(rows)} keyframes, {mapper.status().loops} loops"
-    )
+def laps_part(shard: Path) -> list[Row]:
+    model, rows, errors = load_model("mini"), [], []
+    for clip in tqdm(list(laps(shard)), "laps", leave=False, disable=None):
+        mapper = mapped(model, clip, every=True)
+        errors.append(compared(model, clip, mapper))
+        status = mapper.status()
+        what = f"{clip.name}: {status.keyframes} of {len(clip.frames)} keyframes, {status.pieces} pieces, {status.loops} loops"
+        rows.append(
+            (what, "ours better", "{:.3f} / {:.3f} of {:.1f} m".format(*errors[-1], path_length(clip.T_WC)))
+        )
+    middle = "{:.3f} / {:.3f}".format(*np.median(errors, 0))
+    better = sum(ours < chain for ours, chain in errors)
+    what = f"{len(errors)} laps, {model.identity}: median ATE m ours / pairwise chaining; ours better in"
+    return [*rows, (what, "ours better", f"{middle}; {better}")]
 
 
 def align_part(quick: bool) -> list[Row]:
@@ -363,17 +364,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [*PARTS, "clips"]
-    parser.add_argument("--parts", default=",".join(names), help="of " + ", ".join(names))
+    names = [*PARTS, "clips", "laps"]
+    parser.add_argument(
+        "--parts", default=",".join(names[:-1]), help=f"of {', '.join(names)} (which needs --laps)"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--kitchen", type=Path, help="7-Scenes' red kitchen, a folder of frames")
+    parser.add_argument("--laps", type=Path, help="a folder of `rooms.write --kind lap`, as LAPS/val-0")
     parser.add_argument("--out", type=Path, default=Path("build/bench/mapping.json"))
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
+    parts = PARTS | {"clips": lambda _: clips_part(args.kitchen), "laps": lambda _: laps_part(args.laps)}
     rows: list[Row] = []
     for name in args.parts.split(","):
         clock = time.perf_counter()
-        new = clips_part(args.kitchen) if name == "clips" else PARTS[name](args.quick)
+        new = parts[name](args.quick)
         for what, goal, value in new:
             print(f"{name:10} {what:95} {goal:24} {value}", flush=True)
         print(f"{name:10} took {time.perf_counter() - clock:.0f} s", flush=True)

@@ -1,24 +1,27 @@
-"""Real clips with the embedded network: our mapping against chaining each keyframe to the one before."""
+"""Real clips and rooms filmed all round with the embedded network: our mapping against chaining each keyframe to the next."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from sab3r_ros.config import AlignmentConfig, LoopConfig, MapperConfig
+from sab3r_ros.config import AlignmentConfig, LoopConfig
 from sab3r_ros.geometry.sim3 import Sim3, umeyama
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.mapping.window import Window
 from sab3r_ros.model.feature_model import FeatureModel
+from sab3r_ros.training.shards import Shard, Vocabulary
 from sab3r_ros.types import Frame
 
 ROOT = Path(__file__).parents[1]
 DESK = ROOT / "test" / "data" / "tum_fr2desk20"
 KITCHEN_FROM = 500  # frames before this were trained on
+LAP_SIZE = (192, 256)  # (H, W) as `rooms.write` renders
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ def kitchen(folder: Path) -> Clip:
     return Clip("kitchen", frames, np.stack(poses))
 
 
+def laps(shard: Path) -> Iterator[Clip]:
+    """Rooms that a camera films all round: a folder that `python -m sab3r_ros.rooms.write --kind lap` wrote. K is known."""
+    rooms = Shard(shard, Vocabulary(), LAP_SIZE)
+    for n, (a, b) in enumerate(rooms._rooms(0)):
+        frames = [Frame(np.asarray(rooms.images[k]), float(k), rooms.frames[k]["K"]) for k in range(a, b)]
+        yield Clip(f"lap {n}", frames, np.stack([rooms.frames[k]["T_WC"] for k in range(a, b)]))
+
+
 def read(file: Path) -> np.ndarray:
     return cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
 
@@ -73,12 +84,21 @@ def path_length(T_WC: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(T_WC[:, :3, 3], axis=0), axis=1).sum())
 
 
-def mapped(model: FeatureModel, frames: list[Frame], config: MapperConfig | None = None) -> IncrementalMapper:
-    mapper = IncrementalMapper(model, config, AlignmentConfig(), LoopConfig())
-    for frame in frames:
-        mapper.add_frame(frame)
+def mapped(model: FeatureModel, clip: Clip, every: bool = False) -> IncrementalMapper:
+    """every: each frame is a keyframe, whatever it shows."""
+    mapper = IncrementalMapper(model, None, AlignmentConfig(), LoopConfig())
+    for frame in clip.frames:
+        (mapper.add_keyframe if every else mapper.add_frame)(frame)
     mapper.flush()
     return mapper
+
+
+def compared(model: FeatureModel, clip: Clip, mapper: IncrementalMapper) -> tuple[float, float]:
+    """ATE of the map's keyframes, and of the same frames chained, metres."""
+    trajectory, stamps = mapper.trajectory(), np.array([f.stamp for f in clip.frames])
+    rows = [int(np.abs(stamps - t).argmin()) for t in trajectory.stamps]
+    truth = clip.T_WC[rows]
+    return ate(trajectory.T_WC, truth), ate(chained(model, [clip.frames[r] for r in rows]), truth)
 
 
 def chained(model: FeatureModel, frames: list[Frame]) -> np.ndarray:

@@ -42,12 +42,18 @@ class Edge:
 
     @cached_property
     def by_cell(self) -> Looks:
-        """Both ways to look at it, one cell of camera i's image after the other."""
+        """Both ways to look at it, from i first, each by cells of camera i's image: 2 C looks."""
         x, y, z = self.Xi.T
-        cell = np.floor(np.stack([np.arctan2(x, z), np.arctan2(y, z)]) / CELL_RAD).astype(int)
-        _, number = np.unique(cell[0] * 1000 + cell[1], return_inverse=True)
-        rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
-        return stacked(Edge(self.i, self.j, self.Xi[r], self.Xj[r], self.weight[r]) for r in rows)
+        column, row = (np.floor(np.arctan2(a, z) / CELL_RAD).astype(np.int64) for a in (x, y))
+        cell = column * 1000 + row
+        order, m, both = np.argsort(cell), len(cell), stacked([self])
+        cuts = np.flatnonzero(np.diff(cell[order])) + 1
+        rows = np.concatenate([order, m + order])
+        return Looks(
+            np.repeat(both.pairs, len(cuts) + 1, 0),
+            np.concatenate([[0], cuts, [m], m + cuts, [2 * m]]),
+            *(a.take(rows, -1) for a in (both.rays, both.log_distance, both.points, both.weight)),
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,8 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
         config.robust_width,
     )
     H, g, _ = look_equations({edge.i: Sim3.identity(), edge.j: T_ij}, edge.by_cell, sigmas)
-    A, pulls = H.sum(0), g[1::2] - g[::2]  # on the keyframe looked at, which is j and i by turns
+    of_j, of_i = np.split(g, 2)  # in either half the keyframe looked at
+    A, pulls = H.sum(0), of_i - of_j
     inverse = np.linalg.inv(A)
     T_ij = Sim3.step(inverse @ pulls.sum(0)) @ T_ij
     adjoint = T_ij.inverse().adjoint()
