@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sab3r_ros.geometry.camera import pinhole
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.fading import BELIEVED, DOUBT, MAX_WEIGHT, PIXELS_A_VOXEL, Look
+from sab3r_ros.mapping.homes import ENTRY_BYTES, Homes
 from sab3r_ros.mapping.meeting import Seen
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.tiles import voxel_keys
@@ -178,6 +179,17 @@ def test_moving_looks_only_where_an_anchors_voxels_are():
     before = world.blocks()
     assert world.move({2: Sim3(1.0, np.eye(3), np.array([0, 0, 0.3]))}) == 20
     assert sum(any(b is a for a in world.blocks()) for b in before) == 4
+
+
+def test_what_finds_an_anchors_voxels_is_small_and_goes_with_them():
+    homes = Homes()
+    homes.settle_in(np.array([3, 3, 5, 9]), np.array([7, 8, 7, 8], np.int32))
+    homes.settle_in(np.array([4, 5]), np.array([7, 7], np.int32))
+    assert [homes.count(k) for k in (7, 8, 9)] == [4, 2, 0]
+    assert homes.nbytes == 2 * ENTRY_BYTES + 8 * (1 + 3 + 1 + 2)
+    assert homes.leave([7, 9]).tolist() == [3, 4, 5] and homes.count(7) == 0
+    assert homes.leave([8]).tolist() == [3, 9] and homes.nbytes == 0
+    assert homes.leave([8]).tolist() == []
 
 
 def test_loading_gives_the_same_map():

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
-HOME_BYTES = 320  # of an entry
-
-
-@dataclass(frozen=True, eq=False)
-class Home:
-    """The tiles that hold an anchor's voxels, (T,) int64 numbers, and how many there are at most."""
-
-    tiles: np.ndarray
-    count: int
+ENTRY_BYTES = 100  # of an entry, beside its numbers
+NOWHERE = bytes(8)
 
 
 class Homes:
-    """By anchor. Voxels that are forgotten, or come to another anchor, are still counted until the anchor next leaves."""
+    """By anchor. Voxels that are forgotten, or come to another anchor, are still counted until the anchor next leaves.
+
+    An entry is (1 + T,) int64 as bytes, which take half of an array's room: how many voxels there are at most, and the
+    numbers of the tiles that hold them, ascending.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[int, Home] = {}
-
-    @property
-    def nbytes(self) -> int:
-        return len(self._of) * HOME_BYTES
+        self._of: dict[int, bytes] = {}
+        self.nbytes = 0
 
     def count(self, anchor: int) -> int:
-        home = self._of.get(anchor)
-        return home.count if home else 0
+        return int(self._entry(anchor)[0])
+
+    def _entry(self, anchor: int) -> np.ndarray:
+        return np.frombuffer(self._of.get(anchor, NOWHERE), np.int64)
 
     def settle_in(self, numbers: np.ndarray, anchors: np.ndarray) -> None:
         """Voxels with these anchors have come into these tiles, (N,) each, the tiles' numbers in ascending order."""
@@ -42,13 +37,19 @@ class Homes:
         cells = np.searchsorted(some, anchors) * len(tiles) + column
         counts = np.bincount(cells, minlength=len(some) * len(tiles)).reshape(len(some), -1)
         for anchor, row in zip(some.tolist(), counts, strict=True):
-            there, count = tiles[row > 0], int(row.sum())
-            home = self._of.get(anchor)
-            if home is not None:
-                there, count = np.union1d(home.tiles, there), home.count + count
-            self._of[anchor] = Home(there, count)
+            before = self._entry(anchor)
+            there = np.union1d(before[1:], tiles[row > 0])
+            self._pop(anchor)
+            self._of[anchor] = np.r_[before[0] + row.sum(), there].astype(np.int64).tobytes()
+            self.nbytes += ENTRY_BYTES + len(self._of[anchor])
 
     def leave(self, anchors: Iterable[int]) -> np.ndarray:
         """Forget anchors. Returns the numbers of the tiles that hold their voxels, ascending."""
-        tiles = [self._of.pop(k).tiles for k in anchors if k in self._of]
+        tiles = [self._pop(k)[1:] for k in anchors]
         return np.unique(np.concatenate(tiles)) if tiles else np.zeros(0, np.int64)
+
+    def _pop(self, anchor: int) -> np.ndarray:
+        entry = self._entry(anchor)
+        if self._of.pop(anchor, None) is not None:
+            self.nbytes -= ENTRY_BYTES + entry.nbytes
+        return entry
