@@ -30,7 +30,7 @@ HUBER = 3.0  # sigmas beyond which a loop pulls no harder
 MOST_STEPS = 20
 REGION = 150  # keyframes around a loop that are settled if those since the last loop cannot explain it
 GROWTH = 1.1  # the whole graph is settled anew when it has grown by this: its cost a keyframe stays the same for ever
-BYTES, CARRIED_BYTES = 4500, 500  # of a keyframe with its edges, and of one that is carried
+BYTES, CARRIED_BYTES = 4500, 350  # of a keyframe with its edges, and of one that is carried
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class PoseGraph:
     """Poses T_WK by keyframe id, in pieces: keyframes of two pieces have no known relation until a loop joins them.
 
     A piece is known by the id of its first keyframe, which stays where it is. carried: keyframe → the one that carries it
-    and T_carrier,keyframe as (3, 4) float32; cargo: the reverse.
+    and T_carrier,keyframe, (3, 4) float32 as bytes, half of an array's room; cargo: the reverse.
     """
 
     def __init__(self) -> None:
         self.T_WK: dict[int, Sim3] = {}
         self.piece: dict[int, int] = {}
         self.edges: dict[int, list[Between]] = {}  # of each keyframe
-        self.carried: dict[int, tuple[int, np.ndarray]] = {}
+        self.carried: dict[int, tuple[int, bytes]] = {}
         self.cargo: dict[int, list[int]] = {}
         self.loops = 0
         self._settled = 0  # keyframes when the whole graph was last settled
@@ -105,7 +105,7 @@ class PoseGraph:
         if T_WK is not None:
             return T_WK
         carrier, T_CK = self.carried[id]
-        return self.T_WK[carrier] @ Sim3.from_matrix(np.vstack([T_CK, [0, 0, 0, 1]]))
+        return self.T_WK[carrier] @ Sim3.from_matrix(np.vstack([ties([T_CK])[0], [0, 0, 0, 1]]))
 
     def poses(self, ids: Iterable[int]) -> np.ndarray:
         """(K, 4, 4) rigid T_WK of keyframes, carried or not; one product for all that are carried."""
@@ -120,7 +120,7 @@ class PoseGraph:
             carriers, T_CK = zip(*(self.carried[ids[n]] for n in rest), strict=True)
             unique, row = np.unique(carriers, return_inverse=True)
             T_WC = np.stack([self.T_WK[c].matrix() for c in unique.tolist()])[row]
-            T_CK = np.stack(T_CK).astype(float)
+            T_CK = ties(T_CK).astype(float)
             R = T_CK[:, :, :3] / np.cbrt(np.linalg.det(T_CK[:, :, :3]))[:, None, None]
             scale = np.cbrt(np.linalg.det(T_WC[:, :3, :3]))[:, None, None]
             M[rest, :3, :3] = T_WC[:, :3, :3] / scale @ R
@@ -240,9 +240,9 @@ class PoseGraph:
             if self.path(edge.i, edge.j, edge.cost) is None:
                 self.connect(edge)
         for f in [*self.cargo.pop(k, []), k]:
-            T_KF = self.carried[f][1] if f != k else np.eye(3, 4)
+            T_KF = ties([self.carried[f][1]])[0] if f != k else np.eye(3, 4)
             T_CF = T_CK.matrix() @ np.vstack([T_KF, [0, 0, 0, 1]])
-            self.carried[f] = carrier, T_CF[:3].astype(np.float32)
+            self.carried[f] = carrier, T_CF[:3].astype(np.float32).tobytes()
             self.cargo.setdefault(carrier, []).append(f)
         del self.T_WK[k]
 
@@ -289,7 +289,7 @@ class PoseGraph:
             "graph_loops": np.array([self.loops]),
             "carried_ids": np.array(list(self.carried), np.int64),
             "carried_by": np.array([c for c, _ in self.carried.values()], np.int64),
-            "carried_T_CK": np.array([T for _, T in self.carried.values()], np.float32).reshape(-1, 3, 4),
+            "carried_T_CK": ties(T for _, T in self.carried.values()),
             "graph_edges": np.array([(e.i, e.j, e.loop) for e in edges], np.int64).reshape(-1, 3),
             "graph_T_ij": np.array([e.T_ij.matrix() for e in edges]).reshape(-1, 4, 4),
             "graph_covariance": np.array([e.covariance for e in edges]).reshape(-1, 7, 7),
@@ -313,10 +313,15 @@ class PoseGraph:
             arrays.get("carried_T_CK", none),
             strict=True,
         ):
-            self.carried[k], self.piece[k] = (carrier, T_CK), self.piece[carrier]
+            self.carried[k], self.piece[k] = (carrier, T_CK.tobytes()), self.piece[carrier]
             self.cargo.setdefault(carrier, []).append(k)
         self._settled = len(self.T_WK)
         self._tail = max(self.T_WK, default=0)
+
+
+def ties(T_CK: Iterable[bytes]) -> np.ndarray:
+    """(N, 3, 4) float32 of what `PoseGraph.carried` keeps."""
+    return np.frombuffer(b"".join(T_CK), np.float32).reshape(-1, 3, 4)
 
 
 def between_factor(edge: Between) -> BetweenFactorSimilarity3:
