@@ -6,9 +6,9 @@
 Rooms are folders that `python -m sab3r_ros.rooms.write` fills. Peers' thresholds are chosen on the validation rooms. After a
 change of the checkpoint,
 
-    python bench/locate.py --calibrate --rooms build/rooms/test-0 --validation build/rooms/val-0 --validation-limit 200
+    python bench/locate.py --calibrate --validation build/rooms/val-0 --limit 200
 
-fits what a score means in its language space to it, on the validation rooms, and shows what each threshold would do there.
+fits what a score means in its language space to it, and shows what a few thresholds do there.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder
 from sab3r_ros.training.shards import Shard, Vocabulary
 
+CALIBRATED = (0.35, 0.4, 0.45, 0.5)  # thresholds that --calibrate shows
 THRESHOLDS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
 
@@ -58,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rooms", type=Path, required=True, help="test rooms")
+    parser.add_argument("--rooms", type=Path, help="test rooms")
     parser.add_argument("--validation", type=Path, help="rooms for peers' thresholds and for --calibrate")
     parser.add_argument(
         "--pairs", type=Path, help="rooms with things in two colours (rooms.write --kind pairs): adds a row"
@@ -70,13 +71,12 @@ def main() -> None:
     )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=40, help="most rooms of each kind")
-    parser.add_argument("--validation-limit", type=int, default=40, help="most validation rooms")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--out", type=Path, help="writes OUT.md, OUT.json and the reliability curve OUT.svg")
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="first fit the score on the validation rooms, and write it into sab3r_ros/querying/calibration.json",
+        help="only fit the score on the validation rooms, and write it into sab3r_ros/querying/calibration.json",
     )
     parser.add_argument(
         "--full",
@@ -88,21 +88,18 @@ def main() -> None:
         parser.error("--full needs --validation, --pairs and --laps: without them rows are missing")
     if args.calibrate and not args.validation:
         parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
+    if not (args.calibrate or args.rooms):
+        parser.error("--rooms is needed: the test rooms")
     text, model = load_text_encoder("minilm-l6-v2"), load_model(args.model, "cpu")
 
-    def predicted_maps(folder: Path, limit: int = args.limit) -> list[RoomMap]:
-        return rooms_of(folder, args, lambda s, a, b: predicted_map(s, a, b, model), limit)
+    def predicted_maps(folder: Path) -> list[RoomMap]:
+        return rooms_of(folder, args, lambda s, a, b: predicted_map(s, a, b, model))
 
     config = LocateConfig()
-    validation = predicted_maps(args.validation, args.validation_limit) if args.validation else []
+    validation = predicted_maps(args.validation) if args.validation else []
     if args.calibrate:
-        weights = fitted(candidates_of(validation, everything(validation), text))
-        sys.stdout.write(f"{write_calibration(text.space, weights)}: {text.space}\n")
-        for t in THRESHOLDS:
-            shown = tally_of(
-                validation, text, lambda m, t=t: Locator(m.basis, text, replace(config, min_score=t))
-            )
-            sys.stdout.write(f"min_score {t:g}: {shown.f1:.3f} F1, {shown.refused:.3f} absent refused\n")
+        calibrate(validation, text, config)
+        return
     exact = rooms_of(args.rooms, args, lambda s, a, b: caption_map(s, a, b, text))
     rows, _ = quality("truth geometry, caption vectors", exact, text, config)
     predicted = predicted_maps(args.rooms)
@@ -145,10 +142,23 @@ def main() -> None:
         draw_reliability(args.out.with_suffix(".svg"), tallies)
 
 
-def rooms_of(folder: Path, args: argparse.Namespace, build, limit: int | None = None) -> list[RoomMap]:
-    """Maps of the first rooms that show furniture; at most `limit`, or as many as were asked for."""
+def calibrate(validation: list[RoomMap], text: TextEncoder, config: LocateConfig) -> None:
+    """Fit the score, write it where the locator reads it, and show what thresholds do with it."""
+    path = write_calibration(text.space, fitted(candidates_of(validation, everything(validation), text)))
+    sys.stdout.write(f"{path}: {text.space} of {len(validation)} rooms\n")
+    for t in CALIBRATED:
+        shown = tally_of(
+            validation, text, lambda m, t=t: Locator(m.basis, text, replace(config, min_score=t))
+        )
+        sys.stdout.write(
+            f"min_score {t:g}: F1 {shown.f1:.3f}, absent refused {shown.refused:.3f}, ECE {shown.ece:.3f}\n"
+        )
+
+
+def rooms_of(folder: Path, args: argparse.Namespace, build) -> list[RoomMap]:
+    """Maps of the first rooms that show furniture."""
     shard, maps = Shard(folder, Vocabulary(), tuple(args.size)), []
-    for a, b in tqdm(list(shard._rooms(0))[: limit or args.limit], desc=folder.name, disable=None):
+    for a, b in tqdm(list(shard._rooms(0))[: args.limit], desc=folder.name, disable=None):
         room = build(shard, a, b)
         if room.things:
             maps.append(room)
