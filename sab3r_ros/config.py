@@ -79,7 +79,7 @@ class LoopConfig(Checked):
     max_discrepancy: float = option(
         5000.0,
         "largest contradiction of a loop to the path travelled, chi-square of 7 degrees of freedom: the embedded network's "
-        "right loops reach 3000 in rooms of the validation split (nine of ten 800), wrong ones in twin rooms begin at 9600",
+        "right loops reach 800 in rooms of the validation split (nine of ten 200), wrong ones in twin rooms begin at 9600",
         0.0,
     )
 

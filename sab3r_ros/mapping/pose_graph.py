@@ -26,7 +26,7 @@ LEVER_M = (
     2.0  # how far an angle or scale reaches when paths are compared: about as far as a camera sees indoors
 )
 CHI_SQUARE_7 = 24.3  # exceeded by one in a thousand where 7 errors are as expected
-HUBER = 3.0  # sigmas beyond which a loop pulls no harder
+HUBER = 10.0  # sigmas beyond which a loop pulls no harder: right ones of a real network are that far off (validation laps)
 MOST_STEPS = 20
 REGION = 150  # keyframes around a loop that are settled if those since the last loop cannot explain it
 GROWTH = 1.1  # the whole graph is settled anew when it has grown by this: its cost a keyframe stays the same for ever
