@@ -56,14 +56,18 @@ struct Tile {
 // Finds a tile's rows by their cells.
 struct Rows {
   static constexpr int kWords = 1024;
-  std::vector<uint64_t> filled = std::vector<uint64_t>(kWords);
+  std::vector<uint64_t> filled = std::vector<uint64_t>(kWords), sure = filled;  // a bit a cell; of the sure ones
   std::vector<int32_t> before = std::vector<int32_t>(kWords);  // rows before those of a word's cells
-  Rows(const uint16_t* cells, int64_t size) {
+  Rows(const Tile& tile, int64_t size, const uint8_t* leave, uint16_t least) {
+    const uint16_t *cells = tile.at<uint16_t>(kCells, 0), *confidence = tile.at<uint16_t>(kConfidence, 0);
     for (int64_t row = size - 1; row >= 0; --row) {
-      filled[cells[row] >> 6] |= uint64_t(1) << (cells[row] & 63);
+      const uint64_t bit = uint64_t(1) << (cells[row] & 63);
+      filled[cells[row] >> 6] |= bit;
+      if (confidence[row] >= least && !(leave && leave[row])) sure[cells[row] >> 6] |= bit;  // halves are in order
       before[cells[row] >> 6] = int32_t(row);
     }
   }
+  bool is_sure(int64_t cell) const { return sure[cell >> 6] >> (cell & 63) & 1; }
   int64_t of(int64_t cell) const {  // -1 if it is empty
     const uint64_t word = filled[cell >> 6], bit = uint64_t(1) << (cell & 63);
     return word & bit ? before[cell >> 6] + __builtin_popcountll(word & (bit - 1)) : -1;
@@ -110,10 +114,10 @@ int64_t places(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_
 int64_t beside(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_t* const* leave, const int64_t* numbers,
                const uint8_t* corners, const int64_t* shares, int64_t m, const uint8_t* may_join, int64_t* keys,
                float* points, double size, double reach, float supported, float ratio) {
-  constexpr int kEdge = 40, kBits = 15, kMask = (1 << kBits) - 1, kHalf = 1 << (kBits - 1), kMiddle = 13;
+  constexpr int kEdge = 40, kBits = 15, kMask = (1 << kBits) - 1, kHalf = 1 << (kBits - 1);
   constexpr double kSkin = 0.01;  // of a cell: what is moved into it stays so far from its sides
   std::vector<Rows> rows;
-  for (int64_t t = 0; t < n; ++t) rows.emplace_back(Tile{tiles + t * kColumns}.at<uint16_t>(kCells, 0), sizes[t]);
+  for (int64_t t = 0; t < n; ++t) rows.emplace_back(Tile{tiles + t * kColumns}, sizes[t], leave[t], to_half(supported));
   int64_t count = 0, t = 0;
   auto tile_of = [&](int64_t number) {
     if (t < n && numbers[t] == number) return t;
@@ -125,46 +129,43 @@ int64_t beside(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_
     float* const x = points + 3 * k;
     const int64_t number = keys[k] >> 16, cell = keys[k] & 0xffff;
     int64_t tile[3][3], share[3][3];  // by axis and step: what they add to the number of a tile and of a cell
-    double low[3][3];                 // metres
     for (int axis = 0; axis < 3; ++axis) {
       const int shift = (2 - axis) * kBits;
       for (int step = 0; step < 3; ++step) {
         const int at = corners[cell * 3 + axis] + step - 1, over = at < 0 ? -1 : at >= kEdge;
         tile[axis][step] = over * (int64_t(1) << shift);
         share[axis][step] = shares[axis * kEdge + at - over * kEdge];
-        low[axis][step] = (((number >> shift & kMask) - kHalf) * kEdge + at) * size;
       }
     }
     t = tile_of(number);
     float least = supported;
+    if (t < n) {
+      if (rows[t].is_sure(cell)) continue;
+      const int64_t own = rows[t].of(cell);
+      if (own >= 0 && !(leave[t] && leave[t][own]))
+        least = std::max(least, ratio * from_half(*Tile{tiles + t * kColumns}.at<uint16_t>(kConfidence, own)));
+    }
     double nearest = reach * reach;
     int64_t key = -1;
-    const double* lows[3] = {};
-    for (int visit = 0; visit < 27; ++visit) {  // its own cell first
-      const int around = visit == 0 ? kMiddle : visit <= kMiddle ? visit - 1 : visit;
+    for (int around = 0; around < 27; ++around) {  // its own cell holds nothing sure
       const int i = around / 9, j = around / 3 % 3, l = around % 3;
       const int64_t its = number + tile[0][i] + tile[1][j] + tile[2][l], there = share[0][i] + share[1][j] + share[2][l];
-      const int64_t u = its == number ? t : tile_of(its), row = u < n ? rows[u].of(there) : -1;
-      if (row < 0 || (leave[u] && leave[u][row])) continue;
+      const int64_t u = its == number ? t : tile_of(its);
+      if (u == n || !rows[u].is_sure(there)) continue;
       const Tile voxels{tiles + u * kColumns};
-      const float sure = from_half(*voxels.at<uint16_t>(kConfidence, row));
-      if (around == kMiddle) {
-        if (sure >= supported) break;
-        least = std::max(supported, ratio * sure);
-        continue;
-      }
-      if (sure < least) continue;
+      const int64_t row = rows[u].of(there);
+      if (from_half(*voxels.at<uint16_t>(kConfidence, row)) < least) continue;
       const float* p = voxels.at<float>(kPoints, row, 3);
       double square = 0;
       for (int axis = 0; axis < 3; ++axis) square += (double(p[axis]) - x[axis]) * (double(p[axis]) - x[axis]);
-      if (square >= nearest) continue;
-      nearest = square, key = its << 16 | there;
-      lows[0] = &low[0][i], lows[1] = &low[1][j], lows[2] = &low[2][l];
+      if (square < nearest) nearest = square, key = its << 16 | there;
     }
     if (key < 0) continue;
     keys[k] = key, ++count;
-    for (int axis = 0; axis < 3; ++axis)
-      x[axis] = float(std::clamp(double(x[axis]), *lows[axis] + kSkin * size, *lows[axis] + (1 - kSkin) * size));
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t at = ((key >> 16 >> (2 - axis) * kBits & kMask) - kHalf) * kEdge + corners[(key & 0xffff) * 3 + axis];
+      x[axis] = float(std::clamp(double(x[axis]), (at + kSkin) * size, (at + 1 - kSkin) * size));
+    }
   }
   return count;
 }

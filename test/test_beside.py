@@ -45,8 +45,8 @@ def test_a_point_beside_a_known_voxel_joins_it_at_the_border_of_its_cell():
 
 def test_only_what_is_known_and_within_reach_is_joined():
     for first, second, fresh in (
-        ("known", [0.04 + 0.95 * SIZE, 0.02, 0.02], 0),
-        ("known", [0.04 + 1.05 * SIZE, 0.02, 0.02], 1),
+        ("known", [0.04 + 0.95 * REACH * SIZE, 0.02, 0.02], 0),
+        ("known", [0.04 + 1.05 * REACH * SIZE, 0.02, 0.02], 1),
         ("known", [0.051, 0.051, 0.02], 0),  # over an edge of the cell
         ("weak", [0.06, 0.02, 0.02], 1),
     ):

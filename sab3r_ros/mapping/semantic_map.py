@@ -123,7 +123,11 @@ class SemanticMap:
         if not len(keys):
             return 0
         may_join = np.r_[np.ones(len(seen), bool), moved.confidence < SUPPORTED]
-        numbers = np.array([n for n in np.unique(keys >> 16).tolist() if n in self._tiles], np.int64)
+        numbers = keys >> 16
+        numbers = np.unique(
+            numbers[np.r_[True, numbers[1:] != numbers[:-1]]]
+        )  # neighbours often share a tile
+        numbers = np.array([n for n in numbers.tolist() if n in self._tiles], np.int64)
         if len(numbers):
             tiles, gone = zip(*((self._tiles[n], leave.get(n)) for n in numbers.tolist()), strict=True)
             join(numbers, tiles, gone, may_join, keys, points, self.voxel_size_m)
