@@ -124,41 +124,54 @@ int64_t beside(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_
     const int64_t at = std::lower_bound(numbers, numbers + n, number) - numbers;
     return at < n && numbers[at] == number ? at : n;
   };
+  struct Known {
+    int64_t key;
+    float confidence;
+    const float* point;
+  };
+  std::vector<Known> around;  // the known voxels around the last point's cell, which many points share
+  int64_t last = -1;
+  float least = supported;
   for (int64_t k = 0; k < m; ++k) {
     if (!may_join[k]) continue;
     float* const x = points + 3 * k;
     const int64_t number = keys[k] >> 16, cell = keys[k] & 0xffff;
-    int64_t tile[3][3], share[3][3];  // by axis and step: what they add to the number of a tile and of a cell
-    for (int axis = 0; axis < 3; ++axis) {
-      const int shift = (2 - axis) * kBits;
-      for (int step = 0; step < 3; ++step) {
-        const int at = corners[cell * 3 + axis] + step - 1, over = at < 0 ? -1 : at >= kEdge;
-        tile[axis][step] = over * (int64_t(1) << shift);
-        share[axis][step] = shares[axis * kEdge + at - over * kEdge];
+    if (keys[k] != last) {
+      last = keys[k], least = supported, t = tile_of(number);
+      around.clear();
+      if (t < n) {
+        if (rows[t].is_sure(cell)) continue;
+        const int64_t own = rows[t].of(cell);
+        if (own >= 0 && !(leave[t] && leave[t][own]))
+          least = std::max(least, ratio * from_half(*Tile{tiles + t * kColumns}.at<uint16_t>(kConfidence, own)));
       }
-    }
-    t = tile_of(number);
-    float least = supported;
-    if (t < n) {
-      if (rows[t].is_sure(cell)) continue;
-      const int64_t own = rows[t].of(cell);
-      if (own >= 0 && !(leave[t] && leave[t][own]))
-        least = std::max(least, ratio * from_half(*Tile{tiles + t * kColumns}.at<uint16_t>(kConfidence, own)));
+      int64_t tile[3][3], share[3][3];  // by axis and step: what they add to the number of a tile and of a cell
+      for (int axis = 0; axis < 3; ++axis) {
+        for (int step = 0; step < 3; ++step) {
+          const int at = corners[cell * 3 + axis] + step - 1, over = at < 0 ? -1 : at >= kEdge;
+          tile[axis][step] = over * (int64_t(1) << (2 - axis) * kBits);
+          share[axis][step] = shares[axis * kEdge + at - over * kEdge];
+        }
+      }
+      for (int step = 0; step < 27; ++step) {  // its own cell holds nothing sure
+        const int i = step / 9, j = step / 3 % 3, l = step % 3;
+        const int64_t its = number + tile[0][i] + tile[1][j] + tile[2][l];
+        const int64_t there = share[0][i] + share[1][j] + share[2][l], u = its == number ? t : tile_of(its);
+        if (u == n || !rows[u].is_sure(there)) continue;
+        const Tile voxels{tiles + u * kColumns};
+        const int64_t row = rows[u].of(there);
+        const float confidence = from_half(*voxels.at<uint16_t>(kConfidence, row));
+        around.push_back({its << 16 | there, confidence, voxels.at<float>(kPoints, row, 3)});
+      }
     }
     double nearest = reach * reach;
     int64_t key = -1;
-    for (int around = 0; around < 27; ++around) {  // its own cell holds nothing sure
-      const int i = around / 9, j = around / 3 % 3, l = around % 3;
-      const int64_t its = number + tile[0][i] + tile[1][j] + tile[2][l], there = share[0][i] + share[1][j] + share[2][l];
-      const int64_t u = its == number ? t : tile_of(its);
-      if (u == n || !rows[u].is_sure(there)) continue;
-      const Tile voxels{tiles + u * kColumns};
-      const int64_t row = rows[u].of(there);
-      if (from_half(*voxels.at<uint16_t>(kConfidence, row)) < least) continue;
-      const float* p = voxels.at<float>(kPoints, row, 3);
+    for (const Known& known : around) {
+      if (known.confidence < least) continue;
       double square = 0;
-      for (int axis = 0; axis < 3; ++axis) square += (double(p[axis]) - x[axis]) * (double(p[axis]) - x[axis]);
-      if (square < nearest) nearest = square, key = its << 16 | there;
+      for (int axis = 0; axis < 3; ++axis)
+        square += (double(known.point[axis]) - x[axis]) * (double(known.point[axis]) - x[axis]);
+      if (square < nearest) nearest = square, key = known.key;
     }
     if (key < 0) continue;
     keys[k] = key, ++count;
