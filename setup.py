@@ -21,7 +21,7 @@ PREFIXES = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
 HAS_TF2_MSGS = any(Path(prefix, "share", "tf2_msgs").is_dir() for prefix in PREFIXES if prefix)
 MAPPING = Extension(
     f"{NAME}._mapping",
-    ["src/alignment.cpp", "src/matching.cpp", "src/voxels.cpp"],
+    ["src/alignment.cpp", "src/depth_grid.cpp", "src/matching.cpp", "src/voxels.cpp"],
     depends=["src/nearest.inc"],
     extra_compile_args=["-O3", "-std=c++17"],
 )

@@ -268,12 +268,25 @@ def look_equations(
     That of the keyframe which looks is the same with the other sign: H, −H, −g.
     """
     place = {k: n for n, k in enumerate(poses)}
-    table = np.array([(T.s, *T.R.ravel().tolist(), *T.t.tolist()) for T in poses.values()])
     pairs = np.array([place[k] for k in looks.pairs.ravel().tolist()], np.int64)
     n = len(looks.pairs)
     H, g, cost = np.empty((n, 7, 7)), np.empty((n, 7)), np.empty(n)
     library().look_equations(
-        *(table, pairs, looks.ends, n, looks.rays, looks.log_distance, looks.points, looks.weight),
+        *(
+            pose_table(poses),
+            pairs,
+            looks.ends,
+            n,
+            looks.rays,
+            looks.log_distance,
+            looks.points,
+            looks.weight,
+        ),
         *(len(looks.weight), sigmas.ray_sigma_rad, sigmas.log_depth_sigma, sigmas.robust_width, H, g, cost),
     )
     return H, g, float(cost.sum())
+
+
+def pose_table(poses: dict[int, Sim3]) -> np.ndarray:
+    """(K, 13): s, R, t."""
+    return np.array([(T.s, *T.R.ravel().tolist(), *T.t.tolist()) for T in poses.values()])

@@ -10,8 +10,9 @@ import numpy as np
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
-from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair, measured, refine, row_norm
+from sab3r_ros.mapping.alignment import PairAlignment, align_pair, measured, refine, row_norm
 from sab3r_ros.mapping.consensus import agree, alone, blended
+from sab3r_ros.mapping.depth_grid import Bending, PixelEdge, bend, factors
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import Matches, match_views, points_at
 from sab3r_ros.model.feature_model import FeatureModel
@@ -21,6 +22,7 @@ LEAST_OVERLAP = (
     0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
 )
 LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
+BENDING_MATCHES = 300  # of a pair, at most, bend its pointmaps
 GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
 SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
@@ -51,9 +53,10 @@ class Window:
     model: FeatureModel
     config: AlignmentConfig
     focal: FocalEstimate = field(default_factory=FocalEstimate)
+    bending: Bending = field(default_factory=Bending)
     keyframes: list[Keyframe] = field(default_factory=list)
     _views: dict[int, View] = field(default_factory=dict)
-    _edges: dict[tuple[int, int], Edge | None] = field(default_factory=dict)
+    _edges: dict[tuple[int, int], PixelEdge | None] = field(default_factory=dict)
     _pairs: dict[tuple[int, int], PairAlignment | None] = field(default_factory=dict)
     _weights: dict[int, np.ndarray] = field(
         default_factory=dict
@@ -132,7 +135,7 @@ class Window:
         others = [k for k in self.keyframes if k.id != keyframe.id]
         return min(others, key=lambda k: abs(k.id - keyframe.id)) if others else keyframe
 
-    def edge(self, a: Keyframe, b: Keyframe) -> Edge | None:
+    def edge(self, a: Keyframe, b: Keyframe) -> PixelEdge | None:
         """Matched points of two keyframes, the surest `max_matches`; None if there are too few."""
         key = (a.id, b.id)
         if key not in self._edges:
@@ -159,7 +162,8 @@ class Window:
                 else weight[good]
             )
             enough = good.sum() >= self.config.min_matches
-            self._edges[key] = Edge(a.id, b.id, Xa[good], Xb[good], weight) if enough else None
+            found = PixelEdge(a.id, b.id, Xa[good], Xb[good], weight, uv_a[good], uv_b[good], va.size)
+            self._edges[key] = found if enough else None
         return self._edges[key]
 
     def pair(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
@@ -178,7 +182,7 @@ class Window:
         """Poses T_Vk of the window's keyframes in one frame V, that of the first keyframe it could connect from.
 
         A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over all matches of aligned
-        pairs settles them. Keyframes that no aligned pair connects are left out.
+        pairs settles them, and bends the pointmaps where these agree to. Keyframes that no aligned pair connects are left out.
         """
         pairs = {(a.id, b.id): self.pair(a, b, rng) for a, b in combinations(self.keyframes, 2)}
         found = {k: p for k, p in pairs.items() if p}
@@ -196,7 +200,28 @@ class Window:
         edges = [
             e for k, e in self._edges.items() if e is not None and found.get(k) and set(k) <= poses.keys()
         ]
-        return refine(poses, edges, {root}, self.config) if edges else poses
+        if not edges:
+            return poses
+        edges = [self._sampled(e) for e in edges]
+        poses = refine(poses, edges, {root}, self.config)
+        loose = {k.id for k in self.keyframes if k.T_WK is None and k.id in poses}
+        if not loose:
+            return poses
+        thinned = [e.thinned(BENDING_MATCHES) for e in edges]
+        poses, grids = bend(poses, thinned, {root}, loose, self.bending, self.config)
+        for k, grid in grids.items():
+            view = self._views[k]
+            points = view.points * factors(grid, view.size)[..., None]
+            self._views[k] = replace(view, points=points.astype(np.float32))
+        self._edges |= {(e.i, e.j): self._sampled(e) for e in edges}
+        return poses
+
+    def _sampled(self, edge: PixelEdge) -> PixelEdge:
+        """The edge with its points as the pointmaps are now."""
+        Xi, Xj = (
+            points_at(self._views[k].points, uv) for k, uv in ((edge.i, edge.uv_i), (edge.j, edge.uv_j))
+        )
+        return replace(edge, Xi=Xi, Xj=Xj)
 
     def place(self, poses: dict[int, Sim3], rng: np.random.Generator) -> tuple[Sim3, float] | None:
         """T_WV from the keyframes that the map holds already, and the median relative misfit of their points.
