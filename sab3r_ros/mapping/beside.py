@@ -9,7 +9,7 @@ import numpy as np
 from sab3r_ros.mapping.compiled import library, table
 from sab3r_ros.mapping.tiles import CELL_NUMBERS, TILE, Tile
 
-REACH = 1.0  # voxel edges from the mean position of a voxel to what joins it: two surfaces two edges apart stay two
+REACH = 1.25  # voxel edges from the mean position of a voxel to what joins it: two surfaces two edges apart stay two
 SUPPORTED = 9.0  # confidence from which others join a voxel, and it joins none: three pixels or so
 OUTWEIGHS = 3.0  # a voxel draws what would hit its neighbour, if that has so much less confidence and is not SUPPORTED
 

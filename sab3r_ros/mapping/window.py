@@ -22,7 +22,7 @@ LEAST_OVERLAP = (
     0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
 )
 LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
-BENDING_MATCHES = 300  # of a pair, at most, bend its pointmaps
+SETTLING_MATCHES = 300  # of a pair, at most, settle a window; its edges in the graph take all
 GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
 SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
@@ -181,8 +181,8 @@ class Window:
     def solve(self, rng: np.random.Generator) -> dict[int, Sim3]:
         """Poses T_Vk of the window's keyframes in one frame V, that of the first keyframe it could connect from.
 
-        A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over all matches of aligned
-        pairs settles them, and bends the pointmaps where these agree to. Keyframes that no aligned pair connects are left out.
+        A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over matches of all aligned
+        pairs settles them, and bends new pointmaps to agree. Keyframes that no aligned pair connects are left out.
         """
         pairs = {(a.id, b.id): self.pair(a, b, rng) for a, b in combinations(self.keyframes, 2)}
         found = {k: p for k, p in pairs.items() if p}
@@ -200,20 +200,22 @@ class Window:
         edges = [
             e for k, e in self._edges.items() if e is not None and found.get(k) and set(k) <= poses.keys()
         ]
-        if not edges:
-            return poses
-        edges = [self._sampled(e) for e in edges]
-        poses = refine(poses, edges, {root}, self.config)
+        if edges:
+            some = [self._sampled(e.thinned(SETTLING_MATCHES)) for e in edges]
+            poses = self._bend(refine(poses, some, {root}, self.config), some, root)
+            self._edges |= {(e.i, e.j): self._sampled(e) for e in edges}
+        return poses
+
+    def _bend(self, poses: dict[int, Sim3], edges: list[PixelEdge], root: int) -> dict[int, Sim3]:
+        """The poses with which the pointmaps agree once those that the map does not hold yet have bent."""
         loose = {k.id for k in self.keyframes if k.T_WK is None and k.id in poses}
         if not loose:
             return poses
-        thinned = [e.thinned(BENDING_MATCHES) for e in edges]
-        poses, grids = bend(poses, thinned, {root}, loose, self.bending, self.config)
+        poses, grids = bend(poses, edges, {root}, loose, self.bending, self.config)
         for k, grid in grids.items():
             view = self._views[k]
             points = view.points * factors(grid, view.size)[..., None]
             self._views[k] = replace(view, points=points.astype(np.float32))
-        self._edges |= {(e.i, e.j): self._sampled(e) for e in edges}
         return poses
 
     def _sampled(self, edge: PixelEdge) -> PixelEdge:

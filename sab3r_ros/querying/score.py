@@ -2,8 +2,8 @@
 
 A cosine alone has no zero: what is "high" differs from query to query. So the query competes in a softmax
 with what else the cell may be: canonical phrases (LERF), the room's background, the request's distractors
-and the nouns of indoor scenes. What is known of a candidate
-region becomes a score by the weights of its language space (calibration.py).
+and the nouns of indoor scenes. What is known of a candidate region becomes a score by the weights of its language space
+(calibration.py).
 """
 
 from __future__ import annotations
