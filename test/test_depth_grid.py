@@ -29,8 +29,10 @@ def smooth(seed: int, sigma: float) -> np.ndarray:
     return sigma * (grid - grid.mean()) / grid.std()
 
 
-def edges(errors: dict[int, np.ndarray], pixel_sigma: float = 0.0, seed: int = 0) -> list[PixelEdge]:
-    """Matches of all pairs of views of a wavy wall, their pointmaps' depths times exp(errors)."""
+def edges(
+    errors: dict[int, np.ndarray], pixel_sigma: float = 0.0, seed: int = 0, count: int = 300
+) -> list[PixelEdge]:
+    """`count` matches of all pairs of views of a wavy wall, their pointmaps' depths times exp(errors)."""
     rng = np.random.default_rng(seed)
     X = np.stack([rng.uniform(-4, 5, 4000), rng.uniform(-3, 3, 4000), np.zeros(4000)], 1)
     X[:, 2] = 4 + np.sin(X[:, 0]) + 0.5 * np.cos(2 * X[:, 1])
@@ -42,7 +44,7 @@ def edges(errors: dict[int, np.ndarray], pixel_sigma: float = 0.0, seed: int = 0
             uv = P[:, :2] / P[:, 2:] * FOCAL + [SIZE[1] / 2, SIZE[0] / 2]
             sides.append((P, uv))
         inside = np.all([(uv > 1).all(1) & (uv < [SIZE[1] - 2, SIZE[0] - 2]).all(1) for _, uv in sides], 0)
-        pick = np.flatnonzero(inside)[:300]
+        pick = np.flatnonzero(inside)[:count]
         points, pixels = [], []
         for k, (P, uv) in zip((i, j), sides, strict=True):
             uv = uv[pick] + pixel_sigma * rng.normal(size=(len(pick), 2))
@@ -110,7 +112,7 @@ def test_how_much_a_network_bends_is_learned():
 
 def test_the_equations_are_those_of_a_plain_twin():
     rng = np.random.default_rng(3)
-    edge = edges({k: smooth(k, 0.05) for k in T_WK}, pixel_sigma=1.0)[0].thinned(20)
+    edge = edges({k: smooth(k, 0.05) for k in T_WK}, pixel_sigma=1.0, count=20)[0]
     poses = {k: Sim3.exp(0.02 * rng.normal(size=7)) @ T_WK[k] for k in (0, 1)}
     grids, looks = 0.05 * rng.normal(size=(2, NODES)), stacked([edge])
     ray_sigma, depth_sigma, width, block = 0.01, 0.1, 3.0, 7 + NODES

@@ -8,7 +8,7 @@ of a window's matches to agree. What no match asks for stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -35,13 +35,6 @@ class PixelEdge(Edge):
     uv_i: np.ndarray
     uv_j: np.ndarray
     size: tuple[int, int]
-
-    def thinned(self, count: int) -> PixelEdge:
-        """Every n-th match, at most `count`."""
-        n = -(-len(self.weight) // count)
-        return replace(
-            self, **{name: getattr(self, name)[::n] for name in ("Xi", "Xj", "weight", "uv_i", "uv_j")}
-        )
 
 
 class Bending:

@@ -22,7 +22,6 @@ LEAST_OVERLAP = (
     0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
 )
 LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
-SETTLING_MATCHES = 300  # of a pair, at most, settle a window; its edges in the graph take all
 GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
 SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
 
@@ -181,7 +180,7 @@ class Window:
     def solve(self, rng: np.random.Generator) -> dict[int, Sim3]:
         """Poses T_Vk of the window's keyframes in one frame V, that of the first keyframe it could connect from.
 
-        A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over matches of all aligned
+        A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over all matches of aligned
         pairs settles them, and bends new pointmaps to agree. Keyframes that no aligned pair connects are left out.
         """
         pairs = {(a.id, b.id): self.pair(a, b, rng) for a, b in combinations(self.keyframes, 2)}
@@ -201,8 +200,8 @@ class Window:
             e for k, e in self._edges.items() if e is not None and found.get(k) and set(k) <= poses.keys()
         ]
         if edges:
-            some = [self._sampled(e.thinned(SETTLING_MATCHES)) for e in edges]
-            poses = self._bend(refine(poses, some, {root}, self.config), some, root)
+            edges = [self._sampled(e) for e in edges]
+            poses = self._bend(refine(poses, edges, {root}, self.config), edges, root)
             self._edges |= {(e.i, e.j): self._sampled(e) for e in edges}
         return poses
 
