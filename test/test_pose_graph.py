@@ -157,7 +157,7 @@ def test_a_surer_way_is_kept_and_nothing_comes_apart():
         carrier = graph.carrier_of(k)
         if carrier is not None:
             graph.carry(k, carrier)
-    assert graph.carried and graph.carrier_of(0) is None and sure in graph.edges[6]
+    assert len(graph.carried) and graph.carrier_of(0) is None and sure in graph.edges[6]
     assert all(graph.path(0, k) is not None for k in graph.T_WK if k)
     assert len(graph) == 7
 

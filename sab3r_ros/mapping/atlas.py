@@ -113,7 +113,7 @@ class Atlas:
             gap = np.linalg.norm(T.apply(ahead) - sits.apply(ahead), axis=1).max()
             if gap > least * self.config.voxel_size_m:
                 self._sits[k] = T
-                for anchor in (k, *self.graph.cargo.get(k, ())):
+                for anchor in (k, *self.graph.carried.of(k)):
                     self._wait(anchor, T @ sits.inverse())
         if not self._waiting:
             return
@@ -170,7 +170,7 @@ class Atlas:
         ahead = np.array([[0, 0, 0], [0, 0, depth]])
         gap = np.linalg.norm(T_WK.apply(ahead) - sits.apply(ahead), axis=1).max()
         if gap > ON_THE_WAY * self.config.voxel_size_m:
-            for anchor in (k, *self.graph.cargo.get(k, ())):
+            for anchor in (k, *self.graph.carried.of(k)):
                 self._wait(anchor, T_WK @ sits.inverse())
 
     def rest(self) -> None:
@@ -191,7 +191,9 @@ class Atlas:
         with self.lock:
             self.graph.T_WK = {k: grow @ T for k, T in self.graph.T_WK.items()}
             waiting, self._waiting = self._waiting, {}
-            self.world.move({k: grow @ waiting.get(k, Sim3.identity()) for k in self.graph.piece})
+            self.world.move(
+                {k: grow @ waiting.get(k, Sim3.identity()) for k in (*self.graph.T_WK, *self.graph.carried)}
+            )
             self._sits = {k: grow @ T for k, T in self._sits.items()}
             self.metric = True
             self.version += 1
@@ -251,7 +253,7 @@ class Atlas:
             if state:
                 self.graph.load(state)
                 self.places = PlaceMemory.from_arrays(state)
-                every, ids = sorted(self.graph.piece), list(self.graph.T_WK)
+                every, ids = sorted((*self.graph.T_WK, *self.graph.carried)), list(self.graph.T_WK)
                 self.stamps = dict(zip(every, snapshot.trajectory.stamps.tolist(), strict=True))
                 self.depths = dict(zip(ids, state["keyframe_depth"].tolist(), strict=True))
                 sits = map(Sim3.from_matrix, state["keyframe_sits"])

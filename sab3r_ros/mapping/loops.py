@@ -66,7 +66,7 @@ class Recogniser:
     def is_new_viewpoint(self, id: int) -> bool:
         """Whether the camera has moved or turned since the last view that was looked at."""
         graph, depth = self.atlas.graph, self.atlas.depths[id]
-        if self._last is None or graph.piece.get(self._last) != graph.piece[id]:
+        if self._last is None or graph.piece_of(self._last) != graph.piece[id]:
             return True
         return not same(graph.T_WK[id], graph.pose(self._last), depth, NEW_ANGLE_RAD, NEW_SHIFT)
 

@@ -20,6 +20,7 @@ import numpy as np
 from gtsam import BetweenFactorSimilarity3, PriorFactorSimilarity3, Similarity3
 
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.carried import Carried
 
 PINNED = gtsam.noiseModel.Isotropic.Sigma(7, 1e-5)
 LEVER_M = (
@@ -30,7 +31,7 @@ HUBER = 10.0  # sigmas beyond which a loop pulls no harder: right ones of a real
 MOST_STEPS = 20
 REGION = 150  # keyframes around a loop that are settled if those since the last loop cannot explain it
 GROWTH = 1.1  # the whole graph is settled anew when it has grown by this: its cost a keyframe stays the same for ever
-BYTES, CARRIED_BYTES = 4500, 350  # of a keyframe with its edges, and of one that is carried
+BYTES = 4500  # of a keyframe with its edges
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,15 @@ class Between:
 class PoseGraph:
     """Poses T_WK by keyframe id, in pieces: keyframes of two pieces have no known relation until a loop joins them.
 
-    A piece is known by the id of its first keyframe, which stays where it is. carried: keyframe → the one that carries it
-    and T_carrier,keyframe, (3, 4) float32 as bytes, half of an array's room; cargo: the reverse.
+    A piece is known by the id of its first keyframe, which stays where it is. T_WK, piece and edges: of those that are not
+    carried by another.
     """
 
     def __init__(self) -> None:
         self.T_WK: dict[int, Sim3] = {}
         self.piece: dict[int, int] = {}
         self.edges: dict[int, list[Between]] = {}  # of each keyframe
-        self.carried: dict[int, tuple[int, bytes]] = {}
-        self.cargo: dict[int, list[int]] = {}
+        self.carried = Carried()
         self.loops = 0
         self._settled = 0  # keyframes when the whole graph was last settled
         self._stale = False  # loops since then were settled in part only
@@ -89,7 +89,7 @@ class PoseGraph:
 
     @property
     def memory_bytes(self) -> int:
-        return BYTES * len(self.T_WK) + CARRIED_BYTES * len(self.carried)
+        return BYTES * len(self.T_WK) + self.carried.nbytes
 
     @property
     def pieces(self) -> int:
@@ -99,13 +99,17 @@ class PoseGraph:
     def add(self, id: int, T_WK: Sim3, piece: int) -> None:
         self.T_WK[id], self.piece[id], self.edges[id] = T_WK, piece, []
 
+    def piece_of(self, id: int) -> int:
+        """The piece of any keyframe, carried or not."""
+        return self.piece[id if id in self.piece else self.carried.carrier(id)]
+
     def pose(self, id: int) -> Sim3:
         """T_WK of any keyframe, carried or not."""
         T_WK = self.T_WK.get(id)
         if T_WK is not None:
             return T_WK
-        carrier, T_CK = self.carried[id]
-        return self.T_WK[carrier] @ Sim3.from_matrix(np.vstack([ties([T_CK])[0], [0, 0, 0, 1]]))
+        T_CK = self.carried.by([id])[1][0]
+        return self.T_WK[self.carried.carrier(id)] @ Sim3.from_matrix(np.vstack([T_CK, [0, 0, 0, 1]]))
 
     def poses(self, ids: Iterable[int]) -> np.ndarray:
         """(K, 4, 4) rigid T_WK of keyframes, carried or not; one product for all that are carried."""
@@ -117,10 +121,10 @@ class PoseGraph:
         for n in own:
             M[n] = self.T_WK[ids[n]].rigid()
         if rest:
-            carriers, T_CK = zip(*(self.carried[ids[n]] for n in rest), strict=True)
+            carriers, T_CK = self.carried.by(ids[n] for n in rest)
             unique, row = np.unique(carriers, return_inverse=True)
             T_WC = np.stack([self.T_WK[c].matrix() for c in unique.tolist()])[row]
-            T_CK = ties(T_CK).astype(float)
+            T_CK = T_CK.astype(float)
             R = T_CK[:, :, :3] / np.cbrt(np.linalg.det(T_CK[:, :, :3]))[:, None, None]
             scale = np.cbrt(np.linalg.det(T_WC[:, :3, :3]))[:, None, None]
             M[rest, :3, :3] = T_WC[:, :3, :3] / scale @ R
@@ -239,12 +243,8 @@ class PoseGraph:
         for edge in sorted(rehung, key=lambda e: e.cost):
             if self.path(edge.i, edge.j, edge.cost) is None:
                 self.connect(edge)
-        for f in [*self.cargo.pop(k, []), k]:
-            T_KF = ties([self.carried[f][1]])[0] if f != k else np.eye(3, 4)
-            T_CF = T_CK.matrix() @ np.vstack([T_KF, [0, 0, 0, 1]])
-            self.carried[f] = carrier, T_CF[:3].astype(np.float32).tobytes()
-            self.cargo.setdefault(carrier, []).append(f)
-        del self.T_WK[k]
+        self.carried.hand_on(k, carrier, T_CK)
+        del self.T_WK[k], self.piece[k]
 
     def _through(self, tie: Between, edge: Between, k: int) -> Between:
         """Tie and edge, which meet in k, as one edge."""
@@ -282,14 +282,15 @@ class PoseGraph:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a map file."""
         edges = list({id(e): e for some in self.edges.values() for e in some}.values())
+        carriers, T_CK = self.carried.by(self.carried)
         return {
             "graph_ids": np.array(list(self.T_WK), np.int64),
             "graph_T_WK": np.array([T.matrix() for T in self.T_WK.values()]).reshape(-1, 4, 4),
             "graph_piece": np.array([self.piece[k] for k in self.T_WK], np.int64),
             "graph_loops": np.array([self.loops]),
             "carried_ids": np.array(list(self.carried), np.int64),
-            "carried_by": np.array([c for c, _ in self.carried.values()], np.int64),
-            "carried_T_CK": ties(T for _, T in self.carried.values()),
+            "carried_by": carriers.astype(np.int64),
+            "carried_T_CK": T_CK,
             "graph_edges": np.array([(e.i, e.j, e.loop) for e in edges], np.int64).reshape(-1, 3),
             "graph_T_ij": np.array([e.T_ij.matrix() for e in edges]).reshape(-1, 4, 4),
             "graph_covariance": np.array([e.covariance for e in edges]).reshape(-1, 7, 7),
@@ -313,15 +314,9 @@ class PoseGraph:
             arrays.get("carried_T_CK", none),
             strict=True,
         ):
-            self.carried[k], self.piece[k] = (carrier, T_CK.tobytes()), self.piece[carrier]
-            self.cargo.setdefault(carrier, []).append(k)
+            self.carried.put(k, carrier, T_CK)
         self._settled = len(self.T_WK)
         self._tail = max(self.T_WK, default=0)
-
-
-def ties(T_CK: Iterable[bytes]) -> np.ndarray:
-    """(N, 3, 4) float32 of what `PoseGraph.carried` keeps."""
-    return np.frombuffer(b"".join(T_CK), np.float32).reshape(-1, 3, 4)
 
 
 def between_factor(edge: Between) -> BetweenFactorSimilarity3:
