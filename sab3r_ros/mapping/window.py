@@ -206,8 +206,11 @@ class Window:
         return poses
 
     def _bend(self, poses: dict[int, Sim3], edges: list[PixelEdge], root: int) -> dict[int, Sim3]:
-        """The poses with which the pointmaps agree once those that the map does not hold yet have bent."""
-        loose = {k.id for k in self.keyframes if k.T_WK is None and k.id in poses}
+        """The poses with which the pointmaps agree once those that the map does not hold yet have bent.
+
+        Only those of a camera whose intrinsics are given bend: wrong rays would be taken for wrong depths.
+        """
+        loose = {k.id for k in self.keyframes if k.T_WK is None and k.K is not None and k.id in poses}
         if not loose:
             return poses
         poses, grids = bend(poses, edges, {root}, loose, self.bending, self.config)
