@@ -29,7 +29,8 @@ from sab3r_ros.mapping.atlas import Atlas
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.model.feature_model import FeatureModel, load_model
-from sab3r_ros.querying.locate import LEAST_SHARE, Locator
+from sab3r_ros.querying.locate import Locator
+from sab3r_ros.querying.search import LEAST_SHARE
 from sab3r_ros.querying.text import load_text_encoder
 from sab3r_ros.querying.vocabulary import INDOOR
 from sab3r_ros.training.shards import Shard, Vocabulary
@@ -182,7 +183,7 @@ def queried(atlas: Atlas, tour: Tour, locator: Locator, count: int, asked: int, 
             snapshot = held[0]
             with each[query], whole:
                 locator.locate(snapshot, query)
-            ready, phrases = locator._prepared(snapshot), locator.scorer.phrases(query)
+            ready, phrases = locator.searcher.prepared(snapshot), locator.scorer.phrases(query)
             with finding:
                 locator.scorer.likely(ready, phrases, LEAST_SHARE)
         for query in tqdm(INDOOR[::FEWER], desc="new queries", disable=None):

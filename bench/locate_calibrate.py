@@ -51,7 +51,7 @@ def candidates_of(rooms: list[RoomMap], names: list[str], text: TextEncoder) -> 
     out = []
     for room in tqdm(rooms, desc="candidates", disable=None):
         locator = Locator(room.basis, text)
-        locator.scorer = recorder = Recorder(room.basis, text, locator.config)
+        locator.searcher.scorer = recorder = Recorder(room.basis, text, locator.config)
         here = present(room)
         for name in [*here, *absent(room, names, text)]:
             recorder.last = None

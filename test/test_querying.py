@@ -195,7 +195,7 @@ def test_a_map_in_one_block_answers_exactly_as_in_many_that_came_one_by_one():
         np.testing.assert_array_equal(
             *(getattr(p, name)[order] for p, order in zip((a, b), orders, strict=True))
         )
-    search = grown._search(many, grown.scorer.phrases("table"), 0.0)
+    search = grown.searcher.search(many, grown.scorer.phrases("table"), 0.0)
     assert search.evidence.scale > 1
     for query in ("table", "a red table", "sofa"):
         x, y = (locator.locate(m, query, min_score=0.0) for locator, m in ((grown, many), (loaded, one)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -11,49 +10,23 @@ import numpy as np
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.map_file import SavedMap
-from sab3r_ros.querying.colors import MOST_LIFT, color_lift, in_color, lab_in_light, seen_colors, white_of
+from sab3r_ros.querying.colors import lab_in_light, seen_colors, white_of
 from sab3r_ros.querying.language import COLORS, Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower
-from sab3r_ros.querying.objects import Box, point_on, spread, upright_box, without_crumbs
-from sab3r_ros.querying.prepared import PreparedMap
+from sab3r_ros.querying.objects import Box, point_on, spread, upright_box
 from sab3r_ros.querying.recent import Recent
-from sab3r_ros.querying.regions import Evidence, best_disjoint, lab_of
-from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
-from sab3r_ros.querying.split import came_apart, with_their_feet
+from sab3r_ros.querying.regions import lab_of
+from sab3r_ros.querying.score import Scorer
+from sab3r_ros.querying.search import Search, Searcher
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder, normalise
 from sab3r_ros.types import LocateAnswer, LocatedObject, MapSnapshot
 
 RECENT_THINGS = 128  # whose box and place are remembered, 3 MB
-LEAST_SHARE = 0.011  # cells with less are no part of anything that is found
-COMMON = 0.01  # the map's most likely hundredth tells how common in it the query is
 SAME_THING = 0.5  # share of the smaller object's voxels from which two queries' objects are one thing
 POINTED_M = 0.05  # voxels this near to the pointed one are what is pointed at
 REACH_M = 0.3  # a point farther than this from the map points at nothing
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a query finds in a map. cells: that may be it, and their shares; evidence is made of them. things: of each the score
-    and its rows of the evidence, best first, also one under the threshold where none is above it.
-    """
-
-    phrases: PhraseSet
-    prepared: PreparedMap
-    cells: np.ndarray
-    share: np.ndarray
-    evidence: Evidence | None
-    things: list[tuple[float, np.ndarray]]
-
-    def cells_of(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of a thing the cells of the map, ascending, and their shares."""
-        members = np.sort(self.evidence.members(part))
-        return self.cells[members], self.share[members]
-
-    def count(self, threshold: float) -> int:
-        """How many things score as much."""
-        return sum(score >= threshold for score, _ in self.things)
 
 
 class Locator:
@@ -68,13 +41,12 @@ class Locator:
     ) -> None:
         self.config = config or LocateConfig()
         self.scorer = Scorer(feature_basis, text, self.config)
+        self.searcher = Searcher(self.scorer, self.config)
         self.memory = ObjectMemory()
         # Patterns and OpenCV's colour tables are made when they are first used, in 200 ms: now, not in a query.
         parse("the thing on the thing")
         lab_of(np.zeros((1, 3), np.float32))
         self._shapes: Recent[tuple[np.ndarray, Box, np.ndarray]] = Recent(RECENT_THINGS)
-        self._pieces: Recent[np.ndarray] = Recent(RECENT_THINGS)
-        self._ready: tuple[PreparedMap, ...] = ()  # the newest, and the one before: it may still be asked
 
     def locate(
         self,
@@ -94,11 +66,11 @@ class Locator:
         request = self.understood(query)
 
         def find(name: str) -> list[LocatedObject]:
-            search = self._search(snapshot, self.scorer.phrases(name), threshold)
+            search = self.searcher.search(snapshot, self.scorer.phrases(name), threshold)
             return self._objects(snapshot, name, search, search.count(threshold))
 
         phrases = self.scorer.phrases(request.thing, tuple(distractors), request.color)
-        search = self._search(snapshot, phrases, threshold, request.color)
+        search = self.searcher.search(snapshot, phrases, threshold, request.color)
         things, chosen = search.count(threshold), request.size or request.relation
         if not things:
             in_other_colors = find(request.thing) if request.color else []
@@ -192,7 +164,7 @@ class Locator:
     ) -> LocateAnswer:
         """The objects whose language vector is like a unit vector (L,), for example of an image (`image_vector`)."""
         threshold, most = self._limits(snapshot, min_score, max_objects)
-        search = self._search(snapshot, self.scorer.against(label, vector), threshold)
+        search = self.searcher.search(snapshot, self.scorer.against(label, vector), threshold)
         count = search.count(threshold)
         if not count:
             return self._miss(snapshot, label, search, threshold)
@@ -235,76 +207,7 @@ class Locator:
 
     def prepare(self, snapshot: MapSnapshot) -> None:
         """Compute now what all queries of this map share, so that the next one is answered sooner."""
-        self._prepared(snapshot)
-
-    def _prepared(self, snapshot: MapSnapshot) -> PreparedMap:
-        """What the map's queries share, remembered for the two newest maps."""
-        ready = self._ready
-        found = next((p for p in ready if p.snapshot is snapshot), None)
-        if found is None:
-            found = self.scorer.prepare(snapshot)
-            self._ready = (found, *ready[:1])
-        return found
-
-    def _search(self, snapshot: MapSnapshot, phrases: PhraseSet, threshold: float, color: str = "") -> Search:
-        """Candidate regions of the cells that may be it, each scored; the best of those that overlap are things."""
-        prepared, c = self._prepared(snapshot), self.config
-        likely, share = self.scorer.likely(prepared, phrases, LEAST_SHARE)
-        count = 1 + int(COMMON * prepared.alive.sum())  # of cells that are the map's most likely hundredth
-        common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
-        lift, white = None, white_of(snapshot) if color else 0.0
-        if color and len(likely):
-            lift = color_lift(color, lab_in_light(prepared.colors.take(likely, axis=0), white))
-            lift = lift.clip(-MOST_LIFT, MOST_LIFT)
-            fits = logit_of(share) + lift >= logit_of(LEAST_SHARE)
-            likely, share, lift = likely[fits], share[fits], lift[fits]
-        if len(likely) == 0:
-            return Search(phrases, prepared, likely, share, None, [])
-        voxels = prepared.counts(likely)
-        evidence = Evidence(
-            prepared.numbers.take(likely),
-            voxels,
-            prepared.colors.take(likely, axis=0),
-            logit_of(share),
-            c.top_share,
-            lift,
-        )
-        regions = evidence.candidates(c.min_voxels)
-        scores = self.scorer.score(regions, float(logit_of(common)))
-        if color:
-            lab = lab_in_light(evidence.colors, white)
-            medians = np.array([np.median(lab[cells], axis=0) for cells in regions.cells]).reshape(-1, 3)
-            scores = in_color(logit_of(scores), color_lift(color, medians))
-        points = evidence.centers(np.arange(len(evidence.count))) * prepared.cell_m
-        fine_m = max(prepared.cell_m, 2 * snapshot.voxel_size_m)
-        chosen = []  # score and cells of disjoint things, best first
-        for k in best_disjoint(regions, scores):
-            score, cells = float(scores[k]), regions.cells[k]
-            if score < threshold and chosen:
-                break  # what follows is worse
-            pieces = self._apart(evidence, cells, points, fine_m) if evidence.scale == 1 else [cells]
-            chosen += [(score, piece) for piece in pieces]
-        good = [(score, cells) for score, cells in chosen if score >= threshold]
-        good = [(score, cells) for score, cells in good if evidence.count[cells].sum() >= c.min_voxels]
-        whole = with_their_feet([cells for _, cells in good], points, c.crumb_reach_m)
-        score_of = np.zeros(len(evidence.count))
-        for score, cells in reversed(good):
-            score_of[cells] = score
-        parts = without_crumbs(whole, points, evidence.count, c.min_voxels, c.min_part, c.crumb_reach_m)
-        kept = [(float(score_of[part].max()), part) for part in parts] or chosen[:1]
-        kept.sort(key=lambda thing: -thing[0])
-        return Search(phrases, prepared, likely, share, evidence, kept)
-
-    def _apart(
-        self, evidence: Evidence, cells: np.ndarray, points: np.ndarray, fine_m: float
-    ) -> list[np.ndarray]:
-        """Some rows of the evidence by the things that come apart; of the same cells computed once."""
-        key = fine_m, blake2b(evidence.numbers[cells].tobytes()).digest()
-        piece = self._pieces.get(key)
-        if piece is None:
-            piece = came_apart(points[cells], fine_m)
-            self._pieces.put(key, piece)
-        return [cells[piece == p] for p in range(int(piece.max()) + 1)]
+        self.searcher.prepared(snapshot)
 
     def _objects(self, snapshot: MapSnapshot, label: str, search: Search, count: int) -> list[LocatedObject]:
         """The first things of a search, whole. Cells never change: what some are like is computed once."""
