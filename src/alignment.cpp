@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -56,6 +57,103 @@ bool three_points(const Vec* x, const Vec* y, Similarity* out) {
     out->t[row] = n[row] - out->s * moved;
   }
   return true;
+}
+
+struct Sigmas {
+  double ray, log_depth, width;  // expected errors; how many of them lose their say
+};
+
+// What one look's matches ask of the pose of the keyframe looked at, robustly (Geman-McClure).
+class LookEquations {
+ public:
+  double cost = 0;
+  // P looks at points of Q: s, R, t of both.
+  LookEquations(const double* P, const double* Q, const Sigmas& sigmas)
+      : P(P), Q(Q), log_scale(std::log(P[0])), per_ray(1 / sigmas.ray), per_depth(1 / sigmas.log_depth),
+        per_square(1 / (sigmas.width * sigmas.width)) {
+    for (int r = 0; r < 3; ++r)
+      for (int c = 0; c < 3; ++c) A[r][c] = Q[0] * Q[1 + 3 * r + c];
+  }
+  // P sees a point of Q's pointmap along its own unit ray, at a distance by its logarithm.
+  void add(const double* own_ray, double log_distance, const double* point, double weight) {
+    double p[4], ray[3], u[3], square = 0, length = 0, across = 0;
+    p[3] = 1;
+    for (int k = 0; k < 3; ++k) {
+      p[k] = A[k][0] * point[0] + A[k][1] * point[1] + A[k][2] * point[2] + Q[10 + k];
+      u[k] = p[k] - P[10 + k];
+      length += u[k] * u[k];
+    }
+    length = std::sqrt(std::max(length, 1e-18));
+    const double inverse = 1 / length;
+    for (int k = 0; k < 3; ++k) {
+      const double seen = P[1 + 3 * k] * own_ray[0] + P[2 + 3 * k] * own_ray[1] + P[3 + 3 * k] * own_ray[2];
+      u[k] *= inverse;  // where the camera sees the other's point, in world axes
+      ray[k] = (u[k] - seen) * per_ray;
+      square += ray[k] * ray[k], across += ray[k] * u[k];
+    }
+    const double depth = (std::log(length) - log_distance - log_scale) * per_depth;
+    square += depth * depth;
+    const double kernel = 1 / (1 + square * per_square);  // the square root of what the residuals are weighted by
+    cost += weight * square * kernel;
+    // dp/dδ = D = [−[p]×, I, p] for the keyframe looked at, −D for the one that looks; a residual across u is α dp, one
+    // along it β dp. So with Dᵀ u = `along` their part of H is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D +
+    // (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
+    const double w = weight * kernel * kernel, alpha = inverse * per_ray, beta = inverse * per_depth;
+    const double along[8] = {p[1] * u[2] - p[2] * u[1], p[2] * u[0] - p[0] * u[2], p[0] * u[1] - p[1] * u[0],
+                             u[0], u[1], u[2], p[0] * u[0] + p[1] * u[1] + p[2] * u[2]};
+    const double even = w * alpha * alpha, bent = w * (beta * beta - alpha * alpha);
+    double pull[4] = {};
+    for (int k = 0; k < 3; ++k) pull[k] = (ray[k] - u[k] * across) * (w * alpha) + u[k] * (w * depth * beta);
+    for (int a = 0; a < 4; ++a)  // rows of even length: two or four products at a time
+      for (int b = 0; b < 4; ++b) moments[a][b] += even * p[a] * p[b], turn[a][b] += p[a] * pull[b];
+    for (int a = 0; a < 7; ++a)
+      for (int b = 0; b < 8; ++b) along_along[a][b] += bent * along[a] * along[b];
+  }
+  // → H (7, 7), g (7)
+  void finish(double* H, double* g) const {
+    auto add = [H](int a, int b, double value) { H[7 * a + b] += value, H[7 * b + a] += a == b ? 0 : value; };
+    std::fill(H, H + 49, 0.0);
+    for (int a = 0; a < 7; ++a)
+      for (int b = a; b < 7; ++b) add(a, b, along_along[a][b]);
+    const double square = moments[0][0] + moments[1][1] + moments[2][2];
+    for (int a = 0; a < 3; ++a) {
+      for (int b = a; b < 3; ++b) add(a, b, (a == b ? square : 0) - moments[a][b]);
+      add(3 + a, 3 + a, moments[3][3]), add(3 + a, 6, moments[a][3]);
+      const int b = (a + 1) % 3, c = (a + 2) % 3;
+      add(b, 3 + c, -moments[a][3]), add(c, 3 + b, moments[a][3]);
+    }
+    add(6, 6, square);
+    const double trace = turn[0][0] + turn[1][1] + turn[2][2];
+    const double gradient[7] = {turn[1][2] - turn[2][1], turn[2][0] - turn[0][2], turn[0][1] - turn[1][0],
+                                turn[3][0], turn[3][1], turn[3][2], trace};
+    std::copy(gradient, gradient + 7, g);
+  }
+
+ private:
+  const double *P, *Q;
+  double log_scale, per_ray, per_depth, per_square;
+  double A[3][3], moments[4][4] = {}, along_along[7][8] = {}, turn[4][4] = {};
+};
+
+// A point in a camera's frame, its direction and distance.
+struct Seen {
+  double point[3], ray[3], log_distance;
+  explicit Seen(const double* x) {
+    const double distance = std::sqrt(std::max(x[0] * x[0] + x[1] * x[1] + x[2] * x[2], 1e-18));
+    for (int k = 0; k < 3; ++k) point[k] = x[k], ray[k] = x[k] / distance;
+    log_distance = std::log(distance);
+  }
+  double along(const Seen& o) const { return ray[0] * o.ray[0] + ray[1] * o.ray[1] + ray[2] * o.ray[2]; }
+};
+
+constexpr double kRayleighMedian = 1.177;  // median length of a plane's normal error of sigma 1
+constexpr double kNormalMedian = 0.674;    // and of a line's
+
+// Of at least one value, which it reorders.
+double median(std::vector<double>* values) {
+  const auto middle = values->begin() + values->size() / 2;
+  std::nth_element(values->begin(), middle, values->end());
+  return values->size() % 2 ? *middle : (*middle + *std::max_element(values->begin(), middle)) / 2;
 }
 
 }  // namespace
@@ -125,66 +223,72 @@ int64_t best_similarity(const double* Xi, const double* Xj, const double* weight
 int64_t look_equations(const double* poses, const int64_t* pairs, const int64_t* ends, int64_t n, const double* rays,
                        const double* log_distance, const double* points, const double* weight, int64_t N, double ray_sigma,
                        double depth_sigma, double width, double* H, double* g, double* cost) {
-  const double per_ray = 1 / ray_sigma, per_depth = 1 / depth_sigma, per_square = 1 / (width * width);
   for (int64_t look = 0; look < n; ++look) {
-    const double *P = poses + 13 * pairs[2 * look], *Q = poses + 13 * pairs[2 * look + 1], log_scale = std::log(P[0]);
-    double A[3][3], moments[4][4] = {}, along_along[7][8] = {}, turn[4][4] = {}, total = 0;
-    for (int r = 0; r < 3; ++r)
-      for (int c = 0; c < 3; ++c) A[r][c] = Q[0] * Q[1 + 3 * r + c];
+    LookEquations sums(poses + 13 * pairs[2 * look], poses + 13 * pairs[2 * look + 1], {ray_sigma, depth_sigma, width});
     for (int64_t m = ends[look]; m < ends[look + 1]; ++m) {
-      double p[4], ray[3], u[3], square = 0, length = 0, across = 0;
-      p[3] = 1;
-      for (int k = 0; k < 3; ++k) {
-        p[k] = A[k][0] * points[m] + A[k][1] * points[N + m] + A[k][2] * points[2 * N + m] + Q[10 + k];
-        u[k] = p[k] - P[10 + k];
-        length += u[k] * u[k];
-      }
-      length = std::sqrt(std::max(length, 1e-18));
-      const double inverse = 1 / length;
-      for (int k = 0; k < 3; ++k) {
-        const double seen = P[1 + 3 * k] * rays[m] + P[2 + 3 * k] * rays[N + m] + P[3 + 3 * k] * rays[2 * N + m];
-        u[k] *= inverse;  // where the camera sees the other's point, in world axes
-        ray[k] = (u[k] - seen) * per_ray;
-        square += ray[k] * ray[k], across += ray[k] * u[k];
-      }
-      const double depth = (std::log(length) - log_distance[m] - log_scale) * per_depth;
-      square += depth * depth;
-      const double kernel = 1 / (1 + square * per_square);  // Geman-McClure's, its square root
-      total += weight[m] * square * kernel;
-      // dp/dδ = D = [−[p]×, I, p] for the keyframe looked at, −D for the one that looks; a residual across u is α dp, one
-      // along it β dp. So with Dᵀ u = `along` their part of H is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D +
-      // (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
-      const double w = weight[m] * kernel * kernel, alpha = inverse * per_ray, beta = inverse * per_depth;
-      const double along[8] = {p[1] * u[2] - p[2] * u[1], p[2] * u[0] - p[0] * u[2], p[0] * u[1] - p[1] * u[0],
-                               u[0], u[1], u[2], p[0] * u[0] + p[1] * u[1] + p[2] * u[2]};
-      const double even = w * alpha * alpha, bent = w * (beta * beta - alpha * alpha);
-      double pull[4] = {};
-      for (int k = 0; k < 3; ++k) pull[k] = (ray[k] - u[k] * across) * (w * alpha) + u[k] * (w * depth * beta);
-      for (int a = 0; a < 4; ++a)  // rows of even length: two or four products at a time
-        for (int b = 0; b < 4; ++b) moments[a][b] += even * p[a] * p[b], turn[a][b] += p[a] * pull[b];
-      for (int a = 0; a < 7; ++a)
-        for (int b = 0; b < 8; ++b) along_along[a][b] += bent * along[a] * along[b];
+      const double ray[3] = {rays[m], rays[N + m], rays[2 * N + m]};
+      const double point[3] = {points[m], points[N + m], points[2 * N + m]};
+      sums.add(ray, log_distance[m], point, weight[m]);
     }
-    double* h = H + 49 * look;
-    auto add = [h](int a, int b, double value) { h[7 * a + b] += value, h[7 * b + a] += a == b ? 0 : value; };
-    std::fill(h, h + 49, 0.0);
-    for (int a = 0; a < 7; ++a)
-      for (int b = a; b < 7; ++b) add(a, b, along_along[a][b]);
-    const double square = moments[0][0] + moments[1][1] + moments[2][2];
-    for (int a = 0; a < 3; ++a) {
-      for (int b = a; b < 3; ++b) add(a, b, (a == b ? square : 0) - moments[a][b]);
-      add(3 + a, 3 + a, moments[3][3]), add(3 + a, 6, moments[a][3]);
-      const int b = (a + 1) % 3, c = (a + 2) % 3;
-      add(b, 3 + c, -moments[a][3]), add(c, 3 + b, moments[a][3]);
-    }
-    add(6, 6, square);
-    const double trace = turn[0][0] + turn[1][1] + turn[2][2];
-    const double gradient[7] = {turn[1][2] - turn[2][1], turn[2][0] - turn[0][2], turn[0][1] - turn[1][0],
-                                turn[3][0], turn[3][1], turn[3][2], trace};
-    std::copy(gradient, gradient + 7, g + 7 * look);
-    cost[look] = total;
+    sums.finish(H + 49 * look, g + 7 * look);
+    cost[look] = sums.cost;
   }
   return n;
+}
+
+// How n matched points Xi, Xj (n, 3) of two keyframes agree where j stands at T (s, R, t) in i's frame, see `measured`
+// (sab3r_ros/mapping/alignment.py). → how many agree; if that is not less than `fewest`, also the normal equations of all
+// with respect to T, H (7, 7) and pull (7), and the sum (7, 7) of the products of each cell's pull with itself.
+int64_t pair_equations(const double* T, const double* Xi, const double* Xj, const double* weight, int64_t n,
+                       double most_angle, double most_ratio, int64_t fewest, double least_ray_sigma,
+                       double least_depth_sigma, double width, double cell_rad, double* H, double* pull, double* scatter,
+                       int64_t* cells) {
+  const double identity[13] = {1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0};
+  std::vector<Seen> of_i, of_j;
+  std::vector<double> angles, ratios;
+  for (int64_t m = 0; m < n; ++m) {
+    of_i.emplace_back(Xi + 3 * m), of_j.emplace_back(Xj + 3 * m);
+    double there[3], back[3];
+    for (int r = 0; r < 3; ++r) {
+      const double* R = T + 1 + 3 * r;
+      there[r] = T[0] * (R[0] * of_j[m].point[0] + R[1] * of_j[m].point[1] + R[2] * of_j[m].point[2]) + T[10 + r];
+      back[r] = 0;
+      for (int k = 0; k < 3; ++k) back[r] += T[1 + 3 * k + r] * (of_i[m].point[k] - T[10 + k]);
+    }
+    const Seen ahead(there), behind(back);
+    const double angle = std::acos(std::clamp(std::min(ahead.along(of_i[m]), behind.along(of_j[m])), -1.0, 1.0));
+    const double ratio = std::abs(ahead.log_distance - of_i[m].log_distance);
+    if (angle < most_angle && ratio < most_ratio) angles.push_back(angle), ratios.push_back(ratio);
+  }
+  const int64_t agree = int64_t(angles.size());
+  if (agree < fewest) return agree;
+  const Sigmas sigmas{std::max(median(&angles) / kRayleighMedian, least_ray_sigma),
+                      std::max(median(&ratios) / kNormalMedian, least_depth_sigma), width};
+  std::vector<std::pair<int64_t, int64_t>> order;  // by cells of camera i's image
+  for (int64_t m = 0; m < n; ++m) {
+    const double* x = of_i[m].point;
+    const auto column = int64_t(std::floor(std::atan2(x[0], x[2]) / cell_rad));
+    order.emplace_back(column * 1000 + int64_t(std::floor(std::atan2(x[1], x[2]) / cell_rad)), m);
+  }
+  std::sort(order.begin(), order.end());
+  std::fill(H, H + 49, 0.0), std::fill(pull, pull + 7, 0.0), std::fill(scatter, scatter + 49, 0.0);
+  *cells = 0;
+  for (int64_t first = 0, k = 0; first < n; first = k, ++*cells) {
+    LookEquations from_i(identity, T, sigmas), from_j(T, identity, sigmas);
+    for (; k < n && order[k].first == order[first].first; ++k) {
+      const int64_t m = order[k].second;
+      from_i.add(of_i[m].ray, of_i[m].log_distance, of_j[m].point, weight[m]);
+      from_j.add(of_j[m].ray, of_j[m].log_distance, of_i[m].point, weight[m]);
+    }
+    double h[2][49], g[2][7];
+    from_i.finish(h[0], g[0]), from_j.finish(h[1], g[1]);
+    for (int a = 0; a < 49; ++a) H[a] += h[0][a] + h[1][a];
+    for (int a = 0; a < 7; ++a) {
+      pull[a] += g[1][a] - g[0][a];
+      for (int b = 0; b < 7; ++b) scatter[7 * a + b] += (g[1][a] - g[0][a]) * (g[1][b] - g[0][b]);
+    }
+  }
+  return agree;
 }
 
 // What an earlier pointmap (h, w, 3), every stride-th of its pixels, says of the depths of another one (H, W, 3), whose

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.compiled import best_similarity, library
 
-RAYLEIGH_MEDIAN = 1.177  # median length of a plane's normal error of sigma 1
-NORMAL_MEDIAN = 0.674  # and of a line's
 LEAST_RAY_SIGMA_RAD, LEAST_LOG_DEPTH_SIGMA = 0.002, 0.02  # residuals of few matches may be small by chance
 CELL_RAD = 0.2  # matches that a camera sees closer together err alike
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
@@ -40,21 +37,6 @@ class Edge:
         """Both ways to look at it."""
         return look(self.i, self.j, self.Xi, self.Xj), look(self.j, self.i, self.Xj, self.Xi)
 
-    @cached_property
-    def by_cell(self) -> Looks:
-        """Both ways to look at it, from i first, each by cells of camera i's image: 2 C looks."""
-        x, y, z = self.Xi.T
-        column, row = (np.floor(np.arctan2(a, z) / CELL_RAD).astype(np.int64) for a in (x, y))
-        cell = column * 1000 + row
-        order, m, both = np.argsort(cell), len(cell), stacked([self])
-        cuts = np.flatnonzero(np.diff(cell[order])) + 1
-        rows = np.concatenate([order, m + order])
-        return Looks(
-            np.repeat(both.pairs, len(cuts) + 1, 0),
-            np.concatenate([[0], cuts, [m], m + cuts, [2 * m]]),
-            *(a.take(rows, -1) for a in (both.rays, both.log_distance, both.points, both.weight)),
-        )
-
 
 @dataclass(frozen=True)
 class Look:
@@ -72,14 +54,6 @@ def look(i: int, j: int, Xi: np.ndarray, Xj: np.ndarray) -> Look:
     return Look(
         i, j, np.ascontiguousarray((Xi / distance[:, None]).T), np.log(distance), np.ascontiguousarray(Xj.T)
     )
-
-
-class Sigmas(NamedTuple):
-    """Expected errors, as in `AlignmentConfig`."""
-
-    ray_sigma_rad: float
-    log_depth_sigma: float
-    robust_width: float
 
 
 @dataclass(frozen=True)
@@ -130,46 +104,39 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
     many pairs of ξᵀ covariance⁻¹ ξ with ξ = log (T_ij⁻¹ T) is, near its least, that of all their matches' residuals but for
     one factor a pair: a pose graph of such edges is bundle adjustment at the price of a pose graph. None as for `align_pair`.
     """
-    angle, ratio = residuals(T_ij, edge)
-    good = (angle < config.inlier_angle_rad) & (ratio < config.inlier_log_ratio)
-    if good.sum() < config.min_matches or good.mean() < config.min_inliers:
-        return None
-    sigmas = Sigmas(
-        max(float(np.median(angle[good])) / RAYLEIGH_MEDIAN, LEAST_RAY_SIGMA_RAD),
-        max(float(np.median(ratio[good])) / NORMAL_MEDIAN, LEAST_LOG_DEPTH_SIGMA),
-        config.robust_width,
+    m = len(edge.weight)
+    fewest = max(config.min_matches, int(np.ceil(config.min_inliers * m)))
+    A, pull, scatter, cells = np.empty((7, 7)), np.empty(7), np.empty((7, 7)), np.empty(1, np.int64)
+    count = library().pair_equations(
+        *(pose_table({edge.j: T_ij}), edge.Xi, edge.Xj, edge.weight, m),
+        *(
+            config.inlier_angle_rad,
+            config.inlier_log_ratio,
+            fewest,
+            LEAST_RAY_SIGMA_RAD,
+            LEAST_LOG_DEPTH_SIGMA,
+        ),
+        *(config.robust_width, CELL_RAD, A, pull, scatter, cells),
     )
-    H, g, _ = look_equations({edge.i: Sim3.identity(), edge.j: T_ij}, edge.by_cell, sigmas)
-    of_j, of_i = np.split(g, 2)  # in either half the keyframe looked at
-    A, pulls = H.sum(0), of_i - of_j
+    if count < fewest:
+        return None
     inverse = np.linalg.inv(A)
-    T_ij = Sim3.step(inverse @ pulls.sum(0)) @ T_ij
+    T_ij = Sim3.step(inverse @ pull) @ T_ij
     adjoint = T_ij.inverse().adjoint()
-    covariance = dispersion(pulls, inverse) * adjoint @ inverse @ adjoint.T
-    return PairAlignment(T_ij, float(good.mean()), int(good.sum()), covariance)
+    covariance = dispersion(scatter, inverse, int(cells[0])) * adjoint @ inverse @ adjoint.T
+    return PairAlignment(T_ij, count / m, count, covariance)
 
 
-def dispersion(pulls: np.ndarray, inverse: np.ndarray) -> float:
+def dispersion(scatter: np.ndarray, inverse: np.ndarray, cells: int) -> float:
     """By how much an estimate's variance exceeds `inverse` (7, 7), what it would be if each look at a match erred for itself.
 
     Errors of depth, of the lens and of matches are alike within a part of the image: many matches there are worth few. So
-    only the sums of whole cells count as independent, pulls (C, 7) (cluster-robust covariance: Liang, Zeger, Biometrika
-    1986): by how much they scatter more, on average over all directions, for a few cells tell no more than that.
+    only the sums of whole cells count as independent, of which scatter (7, 7) is the second moment (cluster-robust
+    covariance: Liang, Zeger, Biometrika 1986): by how much they scatter more, on average over all directions, for a few
+    cells tell no more than that.
     """
-    cells, n = pulls.shape
-    return float(np.einsum("ck,kl,cl->", pulls, inverse, pulls)) / n * cells / max(cells - n, cells / 2)
-
-
-def residuals(T_ij: Sim3, edge: Edge) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) angles by which either camera misses the other's point, the larger one; (M,) |log ratio| of its distances."""
-    there, back, cos = T_ij, T_ij.inverse(), []
-    for T, look in zip((there, back), edge.looks, strict=True):
-        q = T.s * T.R @ look.points + T.t[:, None]
-        length = np.sqrt(np.maximum(np.einsum("km,km->m", q, q), 1e-18))
-        cos.append(np.einsum("km,km->m", q, look.rays) / length)
-        if T is there:
-            ratio = np.abs(np.log(length) - look.log_distance)
-    return np.arccos(np.clip(np.minimum(*cos), -1, 1)), ratio
+    n = len(inverse)
+    return float(np.einsum("kl,kl->", inverse, scatter)) / n * cells / max(cells - n, cells / 2)
 
 
 def refine(
@@ -241,10 +208,10 @@ def stacked(edges: Iterable[Edge]) -> Looks:
 
 
 def normal_equations(
-    poses: dict[int, Sim3], looks: Looks, column: dict[int, int], sigmas: Sigmas | AlignmentConfig
+    poses: dict[int, Sim3], looks: Looks, column: dict[int, int], config: AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """A, b of A δ = b and the robust cost; δ = (rotation, translation, log scale) perturbs free keyframes from the left."""
-    H, g, cost = look_equations(poses, looks, sigmas)
+    H, g, cost = look_equations(poses, looks, config)
     n = 7 * len(column)
     A, b = np.zeros((n, n)), np.zeros(n)
     for (i, j), H_look, g_look in zip(looks.pairs.tolist(), H, g, strict=True):
@@ -261,7 +228,7 @@ def normal_equations(
 
 
 def look_equations(
-    poses: dict[int, Sim3], looks: Looks, sigmas: Sigmas | AlignmentConfig
+    poses: dict[int, Sim3], looks: Looks, config: AlignmentConfig
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Each look's part of the normal equations, (P, 7, 7) and (P, 7), for the keyframe looked at, and the cost of all.
 
@@ -282,7 +249,7 @@ def look_equations(
             looks.points,
             looks.weight,
         ),
-        *(len(looks.weight), sigmas.ray_sigma_rad, sigmas.log_depth_sigma, sigmas.robust_width, H, g, cost),
+        *(len(looks.weight), config.ray_sigma_rad, config.log_depth_sigma, config.robust_width, H, g, cost),
     )
     return H, g, float(cost.sum())
 

@@ -38,6 +38,10 @@ ARGUMENTS = {
         *(REALS, NUMBERS, NUMBERS, COUNT, REALS, REALS, REALS, REALS, COUNT, REAL, REAL, REAL),
         *(REALS, REALS, REALS),
     ),
+    "pair_equations": (
+        *(REALS, REALS, REALS, REALS, COUNT, REAL, REAL, COUNT, REAL, REAL, REAL, REAL),
+        *(REALS, REALS, REALS, NUMBERS),
+    ),
     "grid_equations": (
         *(
             REALS,
