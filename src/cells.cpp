@@ -115,18 +115,27 @@ std::vector<int64_t> held_by(const int64_t* numbers, int64_t n, int64_t halvings
   return out;
 }
 
-// Rows of a map, rising, of the voxels in some cells, and which of these (n, rising) each lies in. Cell c holds
-// rows[first[c]] to rows[first[c + 1]] of its block; block k has the cells from own[k] to own[k + 1] and starts at starts[k].
+// Which voxels lie in which cells, of blocks: cell c holds rows[first[c]] to rows[first[c + 1]] of its block, the surest
+// first; block k has the cells from own[k] to own[k + 1].
+template <class Row>
+struct Cells {
+  const int32_t *first, *own;
+  int64_t blocks;
+  const Row* rows;
+  int64_t block_of(int64_t cell) const { return std::upper_bound(own, own + blocks, cell) - own - 1; }
+};
+
+// Rows of a map, rising, of the voxels in some cells, and which of these (n, rising) each lies in; blocks start at starts.
 // A row is in one cell only. Returns how many.
 template <class Row>
-int64_t rows_in(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,
-                const int64_t* starts, const Row* rows, int64_t* out, int32_t* cell) {
+int64_t rows_in(const int32_t* cells, int64_t n, Cells<Row> all, const int64_t* starts, int64_t* out, int32_t* cell) {
+  const auto [first, own, blocks, rows] = all;
   struct Run {
     int64_t start, from, to;  // where a block starts, and the places of its cells
   };
   std::vector<Run> runs;
   for (int64_t k = 0; k < n;) {
-    const int64_t block = std::upper_bound(own, own + blocks, cells[k]) - own - 1, from = k;
+    const int64_t block = all.block_of(cells[k]), from = k;
     while (k < n && cells[k] < own[block + 1]) ++k;
     runs.push_back({starts[block], from, k});
   }
@@ -147,49 +156,71 @@ int64_t rows_in(const int32_t* cells, int64_t n, const int32_t* first, const int
   return count;
 }
 
-}  // namespace
+// Mean colours, mean (n, 3), of the voxels in some cells (n, rising). colors: where those of each block lie.
+template <class Row>
+int64_t colors_in(const int32_t* cells, int64_t n, Cells<Row> all, const uint8_t* const* colors, uint8_t* mean) {
+  for (int64_t k = 0, block = 0; k < n; ++k) {
+    if (cells[k] >= all.own[block + 1]) block = all.block_of(cells[k]);
+    const int64_t begin = all.first[cells[k]], end = all.first[cells[k] + 1];
+    int64_t sums[3] = {};
+    for (int64_t r = begin; r < end; ++r)
+      for (int c = 0; c < 3; ++c) sums[c] += colors[block][3 * int64_t(all.rows[r]) + c];
+    for (int c = 0; c < 3; ++c) mean[3 * k + c] = uint8_t((2 * sums[c] + end - begin) / (2 * (end - begin)));
+  }
+  return n;
+}
 
-extern "C" {
-
-// The cells (n) whose share of the softmax reaches `least`, their shares, and of all cells the rank: the query's logit less
-// the logarithm of the pool's sum. codes (n, dim); directions (1 + rivals + removed, padded: dim and
-// zeros to a multiple of 8): of the query, of phrases beside the pool and of the pool's nouns that do not compete. taken
-// (256): which nouns those are. whole (dim) times step: the query's direction, rounded; cells that are under `bound` by it
-// are no candidates unless their likeliest noun is taken. Returns how many.
-WIDE int64_t likely_of(const int8_t* codes, int64_t n, int64_t dim, const float* gain, const float* competition,
-                    const uint8_t* top, const float* directions, int64_t padded,
-                    const int16_t* whole, float step, int64_t rivals, int64_t removed, const uint8_t* taken,
-                    float bound, float least, float least_rest, float* ranks, int32_t* cells, float* shares) {
+// The cells whose share of the softmax reaches `least`, their shares, and of all cells the rank: the query's logit less
+// the logarithm of the pool's sum. codes: where those of each block lie (a row: dim), null if it is passed over; a cell has
+// its surest voxel's. directions (1 + rivals + removed, padded: dim and zeros to a multiple of 8): of the query, of phrases
+// beside the pool and of the pool's nouns that do not compete. taken (256): which nouns those are. whole (dim) times step:
+// the query's direction, rounded; cells that are under `bound` by it are no candidates unless their likeliest noun is taken.
+// Returns how many.
+template <class Row>
+inline __attribute__((always_inline)) int64_t likely_of(
+    const int8_t* const* codes, Cells<Row> all, int64_t dim, const float* gain, const float* competition,
+    const uint8_t* top, const float* directions, int64_t padded, const int16_t* whole, float step, int64_t rivals,
+    int64_t removed, const uint8_t* taken, float bound, float least, float least_rest, float* ranks, int32_t* cells,
+    float* shares) {
   const int64_t many = 1 + rivals + removed;
   std::vector<float> feature(padded, 0.f), part(many * kBatch);
-  std::vector<int32_t> some(kBatch);
+  int32_t some[kBatch];
+  const int8_t* code[kBatch];
   int64_t count = 0;
-  for (int64_t begin = 0; begin < n; begin += kBatch) {
-    const int64_t end = std::min(n, begin + kBatch);
-    int64_t found = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      const float logit = whole_dot(codes + i * dim, whole, dim) * (step * gain[i]);
-      ranks[i] = logit - competition[i];
-      some[found] = int32_t(i);
-      found += ranks[i] >= bound || taken[top[i]];
-    }
-    for (int64_t c = 0; c < found; ++c) {
-      const int64_t i = some[c];
-      for (int64_t k = 0; k < dim; ++k) feature[k] = gain[i] * codes[i * dim + k];
-      for (int64_t p = 0; p < many; ++p)
-        part[p * kBatch + c] = dot(feature.data(), directions + p * padded, padded) - competition[i];
-    }
-    for (int64_t p = 0; p < many; ++p) exponentials(&part[p * kBatch], found);
-    for (int64_t c = 0; c < found; ++c) {
-      float gone = 0, beside = 0;
-      for (int64_t p = 1; p < many; ++p) (p <= rivals ? beside : gone) += part[p * kBatch + c];
-      const float own = part[c], sum = own + std::max(1 - gone, least_rest) + beside;
-      cells[count] = some[c], shares[count] = own / sum;
-      count += own >= least * sum;
+  for (int64_t block = 0; block < all.blocks; ++block) {
+    if (!codes[block]) std::fill(ranks + all.own[block], ranks + all.own[block + 1], -INFINITY);
+    for (int64_t begin = all.own[block]; codes[block] && begin < all.own[block + 1]; begin += kBatch) {
+      const int64_t end = std::min<int64_t>(all.own[block + 1], begin + kBatch);
+      int64_t found = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        code[found] = codes[block] + dim * int64_t(all.rows[all.first[i]]);
+        const float logit = whole_dot(code[found], whole, dim) * (step * gain[i]);
+        ranks[i] = logit - competition[i];
+        some[found] = int32_t(i);
+        found += ranks[i] >= bound || taken[top[i]];
+      }
+      for (int64_t c = 0; c < found; ++c) {
+        const int64_t i = some[c];
+        for (int64_t k = 0; k < dim; ++k) feature[k] = gain[i] * code[c][k];
+        for (int64_t p = 0; p < many; ++p)
+          part[p * kBatch + c] = dot(feature.data(), directions + p * padded, padded) - competition[i];
+      }
+      for (int64_t p = 0; p < many; ++p) exponentials(&part[p * kBatch], found);
+      for (int64_t c = 0; c < found; ++c) {
+        float gone = 0, beside = 0;
+        for (int64_t p = 1; p < many; ++p) (p <= rivals ? beside : gone) += part[p * kBatch + c];
+        const float own = part[c], sum = own + std::max(1 - gone, least_rest) + beside;
+        cells[count] = some[c], shares[count] = own / sum;
+        count += own >= least * sum;
+      }
     }
   }
   return count;
 }
+
+}  // namespace
+
+extern "C" {
 
 // Cells (n) by the larger ones, 2 ** halvings as long, that hold them. Fills these cells' numbers, rising; which cells each
 // holds, order (n) from start (their count and one) on; and of each the sums of voxels and of voxels times logits, and the
@@ -218,16 +249,27 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
   return m;
 }
 
-// `rows_in` for rows of 16 and of 32 bits.
-int64_t rows_in_16(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,
-                   const int64_t* starts, const uint16_t* rows, int64_t* out, int32_t* cell) {
-  return rows_in(cells, n, first, own, blocks, starts, rows, out, cell);
-}
+// For rows of 16 and of 32 bits.
+#define FOR_ROWS(BITS, Row)                                                                                            \
+  int64_t rows_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,    \
+                         const Row* rows, const int64_t* starts, int64_t* out, int32_t* cell) {                        \
+    return rows_in<Row>(cells, n, {first, own, blocks, rows}, starts, out, cell);                                      \
+  }                                                                                                                    \
+  int64_t colors_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,  \
+                           const Row* rows, const uint8_t* const* colors, uint8_t* mean) {                             \
+    return colors_in<Row>(cells, n, {first, own, blocks, rows}, colors, mean);                                         \
+  }                                                                                                                    \
+  WIDE int64_t likely_of_##BITS(const int8_t* const* codes, const int32_t* first, const int32_t* own, int64_t blocks,  \
+                                const Row* rows, int64_t dim, const float* gain, const float* competition,             \
+                                const uint8_t* top, const float* directions, int64_t padded, const int16_t* whole,     \
+                                float step, int64_t rivals, int64_t removed, const uint8_t* taken, float bound,        \
+                                float least, float least_rest, float* ranks, int32_t* cells, float* shares) {          \
+    return likely_of<Row>(codes, {first, own, blocks, rows}, dim, gain, competition, top, directions, padded, whole,   \
+                          step, rivals, removed, taken, bound, least, least_rest, ranks, cells, shares);               \
+  }
 
-int64_t rows_in_32(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,
-                   const int64_t* starts, const int32_t* rows, int64_t* out, int32_t* cell) {
-  return rows_in(cells, n, first, own, blocks, starts, rows, out, cell);
-}
+FOR_ROWS(16, uint16_t)
+FOR_ROWS(32, int32_t)
 
 // Connected pieces of points (n, 3), joined where their cells of cell_m touch, corners included: piece (n). Returns how many.
 int64_t pieces_of(const double* points, int64_t n, double cell_m, int32_t* piece) {

@@ -87,12 +87,13 @@ def test_pruning_finds_what_an_exact_look_at_every_cell_finds(seed, query, least
     ready = scorer.prepare(featured(np.linalg.solve(BASIS, mixed.T).T))
     phrases = scorer.phrases(query, ("chair",))
     every = np.arange(300)
-    exact = scorer.share(ready.codes, phrases)  # a feature's length does not count
+    features = ready.snapshot.features_of(every)
+    exact = scorer.share(features, phrases)
     cells, share = scorer.likely(ready, phrases, least)
     clear = np.abs(exact / least - 1) > 0.01
     assert set(every[(exact >= least) & clear]) == set(cells[clear[cells]].tolist())
     np.testing.assert_allclose(share, exact[cells], rtol=5e-3)
-    ranks, logit = scorer.ranks(ready, phrases), scorer.cosines(ready.codes, phrases.directions[:, :1])[:, 0]
+    ranks, logit = scorer.ranks(ready, phrases), scorer.cosines(features, phrases.directions[:, :1])[:, 0]
     np.testing.assert_allclose(ranks + ready.competition, logit / scorer.temperature, atol=0.01)
 
 
@@ -113,7 +114,6 @@ def held(ready):
     """Place → what a prepared map says of the living cell there, and its voxels' rows."""
     return {
         (int(ready.numbers[k]), *ready.rows_of(np.array([k]))[0].tolist()): (
-            *ready.codes[k].tolist(),
             pytest.approx(ready.gain[k], abs=1e-3),
             pytest.approx(ready.competition[k], abs=1e-3),
         )
@@ -139,10 +139,10 @@ def test_a_map_that_grows_is_prepared_as_if_it_were_new_and_only_where_it_change
         )
         snapshot = MapSnapshot(world.blocks(), 8, 0.1, trajectory, "m", n)
         again = scorer.prepare(snapshot)
-        sizes.append(len(again.alive))
+        sizes.append(len(again.numbers))
     assert max(looked[2:40:2]) < 300 < len(world.blocks())  # the tiles that the 200 points seen again lie in
     assert held(again) == held(Scorer(BASIS, ToyText(), LocateConfig()).prepare(snapshot))
-    assert (np.diff(sizes) < 0).any() and sizes[-1] < 2 * again.alive.sum() + 64
+    assert (np.diff(sizes) < 0).any() and sizes[-1] < 2 * again.living + 64
 
 
 def test_what_was_prepared_stays_as_it_was_while_the_map_goes_on():
@@ -191,7 +191,7 @@ def test_a_map_in_one_block_answers_exactly_as_in_many_that_came_one_by_one():
     one = replace(many, blocks=(many.voxels(),))
     a, b = (locator.scorer.prepare(m) for locator, m in ((grown, many), (loaded, one)))
     orders = [np.argsort(p.numbers) for p in (a, b)]
-    for name in ("numbers", "codes", "gain", "competition", "top", "colors"):
+    for name in ("numbers", "gain", "competition", "top"):
         np.testing.assert_array_equal(
             *(getattr(p, name)[order] for p, order in zip((a, b), orders, strict=True))
         )
@@ -353,7 +353,7 @@ def test_a_query_asked_again_finds_what_it_finds_the_first_time():
     for kept in ([0, 1, 2], [0, 2, 3], [3, 0, 4, 5], [1, 2], [0, 1, 2, 3, 4, 5, 6, 7, 8]):
         part = replace(blocks, blocks=tuple(blocks.blocks[k] for k in kept))
         ready, fresh = scorer.prepare(part), Scorer(BASIS, ToyText(), LocateConfig())
-        looked.append(len(ready.alive))
+        looked.append(len(ready.numbers))
         answers = []
         for one, prepared_map in ((scorer, ready), (fresh, fresh.prepare(part))):
             cells, share = one.likely(prepared_map, one.phrases("couch"), 0.1)

@@ -10,7 +10,7 @@ from small_maps import box_points
 
 from sab3r_ros.querying import regions
 from sab3r_ros.querying.cells import cell_numbers, coordinates
-from sab3r_ros.querying.compiled import connected_pieces, grouped, parts, rows_of, smoothed
+from sab3r_ros.querying.compiled import Cells, connected_pieces, grouped, parts, smoothed
 from sab3r_ros.querying.regions import Evidence, best_disjoint
 
 CELL = 0.05
@@ -187,5 +187,5 @@ def test_rows_of_cells_agree_with_a_twin(seed, kind):
         for k, c in enumerate(chosen.tolist())
         for row in rows[first[c] : first[c + 1]]
     )
-    found = rows_of(chosen, first, own, starts, rows)
+    found = Cells(first, own, rows).rows_of(chosen, starts)
     assert list(zip(*(f.tolist() for f in found), strict=True)) == expected

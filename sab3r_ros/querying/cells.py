@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from sab3r_ros.voxels import Voxels
 
@@ -37,28 +36,15 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
 
 
 def gathered(blocks: Sequence[Voxels], cell_m: float) -> tuple[np.ndarray, ...]:
-    """Each block's voxels by cells: numbers (C,), block of each cell (C,), voxels in it (C,), mean features (C, D), mean
-    colours (C, 3), and (N,) rows of their blocks, cell after cell.
+    """Each block's voxels by cells: numbers (C,), block of each cell (C,), voxels in it (C,), and (N,) rows of their blocks,
+    cell after cell, a cell's surest first.
     """
-    points, colors, codes, scales = (
-        np.concatenate([getattr(b, name) for b in blocks]) for name in ("points", "colors", "codes", "scales")
-    )
     sizes = np.array([len(b) for b in blocks])
-    numbers, block = cell_numbers(points, cell_m), np.repeat(np.arange(len(blocks)), sizes)
-    order = np.lexsort((numbers, block))
+    numbers = cell_numbers(np.concatenate([b.points for b in blocks]), cell_m)
+    block = np.repeat(np.arange(len(blocks)), sizes)
+    doubt = ~np.concatenate([b.confidence for b in blocks]).view(np.uint16)  # of floats ≥ 0, in their order
+    order = np.lexsort((doubt, numbers, block))
     numbers, block = numbers[order], block[order]
     first = np.flatnonzero(np.r_[True, (np.diff(numbers) != 0) | (np.diff(block) != 0)])
-    ends = np.r_[first, len(order)]
-    counts = np.diff(ends)
-    share = np.repeat(1 / counts.astype(np.float32), counts)
-    mean = csr_matrix((share, order, ends), (len(first), len(order)))
-    features = csr_matrix((share * scales[order].astype(np.float32), order, ends), mean.shape)
     rows = order - (np.cumsum(sizes) - sizes)[block]
-    return (
-        numbers[first],
-        block[first],
-        counts,
-        features @ codes.astype(np.float32),
-        mean @ colors.astype(np.float32),
-        rows,
-    )
+    return numbers[first], block[first], np.diff(np.r_[first, len(order)]), rows

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
 from sab3r_ros.native import (
     BYTES,
-    CODES,
     COUNT,
     FLAGS,
     FLOAT,
@@ -20,23 +21,31 @@ from sab3r_ros.native import (
     ROWS,
     SHORTS,
     STEPS,
+    TABLE,
     load,
 )
 
 WHOLE = 16_383  # steps of a direction on either side of zero
 LANES = 8  # of floats, that are multiplied at a time
 QUICK = ("rows_in_16", "rows_in_32", "pieces_of")  # to get the interpreter back would take longer
+VOXELS = {
+    "16": (ROWS, ROWS, COUNT, SHORTS),
+    "32": (ROWS, ROWS, COUNT, ROWS),
+}  # of `Cells`, by the bits of a row
 ARGUMENTS = {
-    "likely_of": (
-        *(CODES, COUNT, COUNT, FLOATS, FLOATS, BYTES, FLOATS, COUNT),
-        *(STEPS, FLOAT, COUNT, COUNT, FLAGS),
-        *(FLOAT, FLOAT, FLOAT, FLOATS, ROWS, FLOATS),
-    ),
+    **{f"rows_in_{bits}": (ROWS, COUNT, *voxels, NUMBERS, NUMBERS, ROWS) for bits, voxels in VOXELS.items()},
+    **{f"colors_in_{bits}": (ROWS, COUNT, *voxels, TABLE, BYTES) for bits, voxels in VOXELS.items()},
+    **{
+        f"likely_of_{bits}": (
+            *(TABLE, *voxels, COUNT, FLOATS, FLOATS, BYTES, FLOATS, COUNT),
+            *(STEPS, FLOAT, COUNT, COUNT, FLAGS),
+            *(FLOAT, FLOAT, FLOAT, FLOATS, ROWS, FLOATS),
+        )
+        for bits, voxels in VOXELS.items()
+    },
     "grouped": (
         *(NUMBERS, COUNT, COUNT, NUMBERS, FLOATS, BYTES, NUMBERS, ROWS, NUMBERS, REALS, REALS, FLOATS),
     ),
-    "rows_in_16": (ROWS, COUNT, ROWS, ROWS, COUNT, NUMBERS, SHORTS, NUMBERS, ROWS),
-    "rows_in_32": (ROWS, COUNT, ROWS, ROWS, COUNT, NUMBERS, ROWS, NUMBERS, ROWS),
     "pieces_of": (REALS, COUNT, REAL, ROWS),
     "smoothed": (NUMBERS, COUNT, FLOATS, FLOAT, COUNT, FLOATS),
     "parts_of": (
@@ -51,38 +60,91 @@ def library() -> SimpleNamespace:
     return load("_cells", ARGUMENTS, QUICK)
 
 
-def likely(
-    codes: np.ndarray,
-    gain: np.ndarray,
-    competition: np.ndarray,
-    top: np.ndarray,
-    directions: np.ndarray,
-    rivals: int,
-    taken: np.ndarray,
-    bound: float,
-    least: float,
-    least_rest: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One pass over the cells of a `PreparedMap`: those whose share of the softmax is at least `least`, their shares, and
-    (C,) float32, of all cells, the query's logit less `competition`. The dead are looked at, too.
+class Cells(NamedTuple):
+    """Which voxels lie in which of C cells, of B blocks.
 
-    directions: (D, 1 + rivals + R) of the query, of phrases that compete beside the nouns, and of the R nouns, by numbers
-    `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell under `bound` is left out
-    unless its top noun is taken: by a query rounded to WHOLE steps; shares are exact.
+    first: (C + 1,) int32, cell c holds rows[first[c] : first[c + 1]] of its block, uint16 or int32, the surest first. own:
+    (B + 1,) int32, block k has the cells own[k] : own[k + 1]. Cells that are given are ascending.
     """
-    n, dim = codes.shape
-    padded = np.zeros((directions.shape[1], -(-dim // LANES) * LANES), np.float32)
-    padded[:, :dim] = directions.T
-    step = max(float(np.abs(padded[0]).max(initial=0)), 1e-12) / min(WHOLE, (2**31 - 1) // (128 * dim))
-    whole = np.rint(directions[:, 0] / step).astype(np.int16)
-    out, shares, cells = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
-    gone = np.zeros(256, bool)
-    gone[taken] = True
-    count = library().likely_of(
-        *(codes, n, dim, gain, competition, top, padded, padded.shape[1], whole, step),
-        *(rivals, len(taken), gone, bound, least, least_rest, out, cells, shares),
-    )
-    return cells[:count].copy(), shares[:count].copy(), out
+
+    first: np.ndarray
+    own: np.ndarray
+    rows: np.ndarray
+
+    def counts(self, cells: np.ndarray) -> np.ndarray:
+        """(M,) int64 voxels in some cells."""
+        return (self.first[cells + 1] - self.first[cells]).astype(np.int64)
+
+    def blocks_of(self, cells: np.ndarray) -> np.ndarray:
+        """(M,) blocks of some cells."""
+        return np.searchsorted(self.own, cells, side="right") - 1
+
+    def of_blocks(self, values: np.ndarray) -> np.ndarray:
+        """(B,) → (C,) what holds for its block, of each cell."""
+        return np.repeat(values, np.diff(self.own))
+
+    def rows_of(self, cells: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a map, ascending, of the voxels in some cells, and which of these each lies in. starts: (B,) of blocks."""
+        cells = np.asarray(cells, np.int32)
+        most = int(self.counts(cells).sum())
+        out, cell = np.empty(most, np.int64), np.empty(most, np.int32)
+        count = self._call("rows_in", cells, len(cells), *self._voxels(), starts, out, cell)
+        return out[:count], cell[:count]
+
+    def colors(self, cells: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(M, 3) uint8 mean colours of the voxels in some cells. places: (B,) addresses of the blocks' colours."""
+        out = np.empty((len(cells), 3), np.uint8)
+        self._call("colors_in", np.asarray(cells, np.int32), len(cells), *self._voxels(), places, out)
+        return out
+
+    def likely(
+        self,
+        places: np.ndarray,
+        gain: np.ndarray,
+        competition: np.ndarray,
+        top: np.ndarray,
+        directions: np.ndarray,
+        rivals: int,
+        taken: np.ndarray,
+        bound: float,
+        least: float,
+        least_rest: float,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One pass over the cells of a `PreparedMap`: those whose share of the softmax is at least `least`, their shares, and
+        (C,) float32, of all cells, the query's logit less `competition`.
+
+        places: (B,) addresses of the blocks' codes, 0 for blocks that are passed over: of their cells the last is −inf.
+        directions: (D, 1 + rivals + R) of the query, of phrases that compete beside the nouns, and of the R nouns, by numbers
+        `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell under `bound` is left
+        out unless its top noun is taken: by a query rounded to WHOLE steps; shares are exact.
+        """
+        n, dim = len(gain), len(directions)
+        padded = np.zeros((directions.shape[1], -(-dim // LANES) * LANES), np.float32)
+        padded[:, :dim] = directions.T
+        step = max(float(np.abs(padded[0]).max(initial=0)), 1e-12) / min(WHOLE, (2**31 - 1) // (128 * dim))
+        whole = np.rint(directions[:, 0] / step).astype(np.int16)
+        out, shares, cells = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+        gone = np.zeros(256, bool)
+        gone[taken] = True
+        count = self._call(
+            *("likely_of", places, *self._voxels(), dim, gain, competition, top, padded),
+            *(padded.shape[1], whole, step, rivals, len(taken), gone, bound, least, least_rest),
+            *(out, cells, shares),
+        )
+        return cells[:count].copy(), shares[:count].copy(), out
+
+    def _voxels(self) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+        return self.first, self.own, len(self.own) - 1, self.rows
+
+    def _call(self, name: str, *arguments: object) -> int:
+        return getattr(library(), f"{name}_{8 * self.rows.itemsize}")(*arguments)
+
+
+def addresses(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """(B,) uintp where arrays begin in memory; as long as these are kept. Raises ValueError if one has gaps."""
+    if not all(c.flags.c_contiguous for c in columns):
+        raise ValueError("a block's columns must be contiguous arrays")
+    return np.array([c.ctypes.data for c in columns], np.uintp)
 
 
 def grouped(
@@ -102,22 +164,6 @@ def grouped(
         *(large, order, start, count, logit, rgb),
     )
     return large[:size], order, start[: size + 1], count[:size], logit[:size], rgb[:size]
-
-
-def rows_of(
-    cells: np.ndarray, first: np.ndarray, own: np.ndarray, starts: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a map, ascending, of the voxels in some cells, and which of these (N,) each lies in.
-
-    cells: (N,) ascending. Cell c holds rows[first[c] : first[c + 1]], uint16 or int32, of its block; block k has the cells
-    own[k] : own[k + 1] and starts at starts[k].
-    """
-    cells = np.asarray(cells, np.int32)
-    most = int((first[cells + 1] - first[cells]).sum())
-    out, cell = np.empty(most, np.int64), np.empty(most, np.int32)
-    look = library().rows_in_16 if rows.dtype == np.uint16 else library().rows_in_32
-    count = look(cells, len(cells), first, own, len(starts), starts, rows, out, cell)
-    return out[:count], cell[:count]
 
 
 def connected_pieces(points: np.ndarray, cell_m: float) -> np.ndarray:

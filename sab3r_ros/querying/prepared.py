@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from sab3r_ros.querying.cells import distinct, gathered
-from sab3r_ros.querying.compiled import rows_of
+from sab3r_ros.querying.compiled import Cells, addresses
 from sab3r_ros.types import MapSnapshot
-from sab3r_ros.voxels import Voxels, encoded
+from sab3r_ros.voxels import Voxels
 
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
 BATCH = 64  # cells are multiplied in so many, or twice as many, …
@@ -21,45 +22,56 @@ MOST_DEAD = 0.25  # cells of blocks that are gone, as a share of the others, bef
 
 @dataclass(frozen=True)
 class PreparedMap:
-    """A map, ready to be asked: C cells, some of them dead, of blocks that the map no longer has. Maps of one generation
-    share their first cells.
+    """A map, ready to be asked: C cells of B blocks, some of them dead, that the map no longer has. Maps of one generation
+    share their first blocks. What a cell's voxels hold stays in the map: its feature is that of its surest voxel.
 
-    numbers: (C,) int64 place of each. codes: (C, D) int8 mean features. gain: (C,) float32 that makes codes · direction the
-    cosine of the language vectors, divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp
-    over all nouns of the pool. top: (C,) uint8, the likeliest noun. colors: (C, 3) uint8. alive: (C,) bool.
+    numbers: (C,) int64 place of each. gain: (C,) float32 that makes codes · direction the cosine of the language vectors,
+    divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp over all nouns of the pool.
+    top: (C,) uint8, the likeliest noun. cells: which voxels of which blocks they hold. starts: (B,) first row of each block
+    in the snapshot, negative for the dead. codes_at, colors_at: (B,) where these columns of each block lie in memory.
     """
 
     snapshot: MapSnapshot
     cell_m: float
     generation: int
     numbers: np.ndarray
-    codes: np.ndarray
     gain: np.ndarray
     competition: np.ndarray
     top: np.ndarray
-    colors: np.ndarray
-    alive: np.ndarray
-    _own: np.ndarray
-    _first: np.ndarray
-    _rows: np.ndarray
-    _starts: np.ndarray
+    cells: Cells
+    starts: np.ndarray
+    codes_at: np.ndarray
+    colors_at: np.ndarray
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in vars(self).values() if isinstance(a, np.ndarray))
+        return sum(a.nbytes for a in (*vars(self).values(), *self.cells) if isinstance(a, np.ndarray))
+
+    @property
+    def alive(self) -> np.ndarray:
+        """(C,) bool: the map has it."""
+        return self.cells.of_blocks(self.starts >= 0)
+
+    @cached_property
+    def living(self) -> int:
+        """How many cells are alive."""
+        return int(np.diff(self.cells.own)[self.starts >= 0].sum())
 
     def counts(self, cells: np.ndarray) -> np.ndarray:
         """How many voxels some cells (M,) hold."""
-        return (self._first[cells + 1] - self._first[cells]).astype(np.int64)
+        return self.cells.counts(cells)
+
+    def colors_of(self, cells: np.ndarray) -> np.ndarray:
+        """(M, 3) uint8 mean colours of the voxels of some living cells (M,), ascending."""
+        return self.cells.colors(cells, self.colors_at)
 
     def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""
-        return rows_of(cells, self._first, self._own, self._starts, self._rows)
+        return self.cells.rows_of(cells, self.starts)
 
     def block_order(self, cells: np.ndarray) -> bytes:
         """Tells whether the rows of some cells (M,), ascending, still follow each other as they did."""
-        blocks = distinct(np.searchsorted(self._own, cells, side="right") - 1)
-        return np.argsort(self._starts[blocks]).tobytes()
+        return np.argsort(self.starts[distinct(self.cells.blocks_of(cells))]).tobytes()
 
 
 class Log:
@@ -97,10 +109,10 @@ class MapIndex:
         self._begin(0.0)
 
     def _begin(self, cell_m: float) -> None:
-        kinds = (np.int64, np.int8, np.float32, np.float32, np.uint8, np.uint8)
-        shapes = ((), (len(self.gram),), (), (), (), (3,))
-        self._cells = Log([np.zeros((0, *s), k) for s, k in zip(shapes, kinds, strict=True)], 0)
+        kinds = (np.int64, np.float32, np.float32, np.uint8)
+        self._cells = Log([np.zeros(0, kind) for kind in kinds], 0)
         self._own, self._first = (Log([np.zeros(1, np.int32)], 1) for _ in range(2))  # of blocks, of cells
+        self._places = Log([np.zeros(0, np.uintp)] * 2, 0)  # of the blocks' columns
         self._rows = Log([np.zeros(0, np.uint16)], 0)
         self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
         self._cell_m, self._count, self._generation = cell_m, 0, self._generation + 1
@@ -112,7 +124,7 @@ class MapIndex:
                 self._begin(cell_m)
             self._learn([b for b in snapshot.blocks if len(b) and self._number(b) is None])
             ready = self._view(snapshot)
-            if len(ready.alive) > (1 + MOST_DEAD) * ready.alive.sum() + BLOCK:
+            if len(ready.numbers) > (1 + MOST_DEAD) * ready.living + BLOCK:
                 self._sweep(ready)
                 ready = self._view(snapshot)
             return ready
@@ -124,14 +136,16 @@ class MapIndex:
     def _learn(self, blocks: list[Voxels]) -> None:
         if not blocks:
             return
-        numbers, block, counts, features, colors, rows = gathered(blocks, self._cell_m)
-        codes = encoded(features)[0]
+        numbers, block, counts, rows = gathered(blocks, self._cell_m)
+        surest = np.split(rows[np.cumsum(counts) - counts], np.cumsum(np.bincount(block))[:-1])
+        codes = np.concatenate([b.codes.take(r, axis=0) for b, r in zip(blocks, surest, strict=True)])
         parts = [
             competed(codes[k : k + BLOCK], self.gram, self.pool, self.temperature)
             for k in range(0, len(codes), BLOCK)
         ]
         gain, competition, top = map(np.concatenate, zip(*parts, strict=True))
-        self._cells.append([numbers, codes, gain, competition, top, np.rint(colors)])
+        self._cells.append([numbers, gain, competition, top])
+        self._places.append([addresses([getattr(b, name) for b in blocks]) for name in ("codes", "colors")])
         self._own.append([self._own.columns()[0][-1] + np.cumsum(np.bincount(block, minlength=len(blocks)))])
         self._first.append([self._first.columns()[0][-1] + np.cumsum(counts)])
         if rows.max() > np.iinfo(self._rows.columns()[0].dtype).max:  # a loaded map is one large block
@@ -147,25 +161,29 @@ class MapIndex:
             if len(b):
                 starts[self._number(b)] = start
         (own,), (first,), (rows,) = (log.columns() for log in (self._own, self._first, self._rows))
-        alive = np.repeat(starts >= 0, np.diff(own))
-        columns = self._cells.columns()
-        return PreparedMap(
-            snapshot, self._cell_m, self._generation, *columns, alive, own, first, rows, starts
-        )
+        columns, places = self._cells.columns(), self._places.columns()
+        cells = Cells(first, own, rows)
+        return PreparedMap(snapshot, self._cell_m, self._generation, *columns, cells, starts, *places)
 
     def _sweep(self, ready: PreparedMap) -> None:
         """Forget the cells of blocks that a prepared map does not have."""
-        columns, blocks = self._cells.columns(), self._blocks
-        counts, cells = np.diff(ready._first), np.diff(ready._own)
-        rows = ready._rows[np.repeat(ready.alive, counts)]
-        here = ready._starts >= 0
+        columns, places, blocks, alive = (
+            self._cells.columns(),
+            self._places.columns(),
+            self._blocks,
+            ready.alive,
+        )
+        counts, cells = np.diff(ready.cells.first), np.diff(ready.cells.own)
+        rows = ready.cells.rows[np.repeat(alive, counts)]
+        here = ready.starts >= 0
         number = np.cumsum(here) - 1
         self._begin(self._cell_m)
         self._count = int(here.sum())
         self._blocks = {key: (ref, int(number[k])) for key, (ref, k) in blocks.items() if here[k]}
-        self._cells.append([c[ready.alive] for c in columns])
+        self._cells.append([c[alive] for c in columns])
+        self._places.append([p[here] for p in places])
         self._own.append([np.cumsum(cells[here])])
-        self._first.append([np.cumsum(counts[ready.alive])])
+        self._first.append([np.cumsum(counts[alive])])
         self._rows = Log([rows], 0)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.calibration import calibration_of
-from sab3r_ros.querying.compiled import likely
 from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
@@ -46,10 +45,12 @@ def logit_of(share: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Found:
-    """Of the first `size` cells of a generation of maps, also the dead: those that reach a share, ascending, and their shares."""
+    """Of the blocks of a generation of maps that were looked at, (B,) bool: cells that reach a share, ascending, and what
+    they reach.
+    """
 
     generation: int
-    size: int
+    looked: np.ndarray
     cells: np.ndarray
     share: np.ndarray
 
@@ -176,25 +177,32 @@ class Scorer:
 
         A query that was asked lately is asked of the cells that have come since.
         """
-        known, size = self._found.get((phrases.key, least)), len(prepared.alive)
+        known, here = self._found.get((phrases.key, least)), prepared.starts >= 0
         if known is None or known.generation != prepared.generation:
-            known = Found(prepared.generation, 0, np.zeros(0, np.int32), np.zeros(0, np.float32))
-        if known.size < size:
-            cells, share, _ = self._looked(prepared, phrases, least, known.size)
-            cells = np.concatenate([known.cells, cells + np.int32(known.size)])
-            known = Found(prepared.generation, size, cells, np.concatenate([known.share, share]))
+            nothing = np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0, np.float32)
+            known = Found(prepared.generation, *nothing)
+        looked = np.zeros(max(len(here), len(known.looked)), bool)
+        looked[: len(known.looked)] = known.looked
+        new = here & ~looked[: len(here)]
+        if new.any():
+            cells, share, _ = self._looked(prepared, phrases, least, new)
+            looked[: len(here)] |= new
+            cells, share = np.concatenate([known.cells, cells]), np.concatenate([known.share, share])
+            order = np.argsort(cells, kind="stable")
+            known = Found(prepared.generation, looked, cells[order], share[order])
             self._found.put((phrases.key, least), known)
-        good = np.flatnonzero(prepared.alive[known.cells[: np.searchsorted(known.cells, size)]])
-        return known.cells[good], known.share[good]
+        mine = known.cells[: np.searchsorted(known.cells, len(prepared.numbers))]
+        good = np.flatnonzero(prepared.alive[mine])
+        return mine[good], known.share[good]
 
     def ranks(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
         """(C,) float32 that ranks all cells, −inf for the dead."""
-        return np.where(prepared.alive, self._looked(prepared, phrases, 1 - 1e-6, 0)[2], -np.inf)
+        return self._looked(prepared, phrases, 1 - 1e-6, prepared.starts >= 0)[2]
 
     def _looked(
-        self, prepared: PreparedMap, phrases: PhraseSet, least: float, start: int
+        self, prepared: PreparedMap, phrases: PhraseSet, least: float, blocks: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`likely` of the cells from `start` on, counted from there, and (C − start,) how near each comes.
+        """`likely` of the cells of some living blocks (B,) bool, and (C,) how near each comes.
 
         One product of integers finds the cells that can reach it. Where the likeliest noun n competes with the
         query, no removed noun is likelier, so that the competitors hold at least 1 / (removed + 1) of the pool.
@@ -202,8 +210,9 @@ class Scorer:
         rivals, removed = phrases.distractors, phrases.taken
         directions = np.concatenate([phrases.directions[:, : 1 + rivals], self.pool[:, removed]], 1)
         bound = np.log(least / (1 - least) / (len(removed) + 1)) - ROUNDING
-        columns = (prepared.codes, prepared.gain, prepared.competition, prepared.top)
-        return likely(*(c[start:] for c in columns), directions, rivals, removed, bound, least, LEAST_REST)
+        places = np.where(blocks, prepared.codes_at, np.uintp(0))
+        columns = (places, prepared.gain, prepared.competition, prepared.top)
+        return prepared.cells.likely(*columns, directions, rivals, removed, bound, least, LEAST_REST)
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""

@@ -66,21 +66,20 @@ class Searcher:
         """Candidate regions of the cells that may be it, each scored; the best of those that overlap are things."""
         prepared, c = self.prepared(snapshot), self.config
         likely, share = self.scorer.likely(prepared, phrases, LEAST_SHARE)
-        count = 1 + int(COMMON * prepared.alive.sum())  # of cells that are the map's most likely hundredth
+        count = 1 + int(COMMON * prepared.living)  # of cells that are the map's most likely hundredth
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
-        lift, white = None, white_of(snapshot) if color else 0.0
+        colors, lift, white = prepared.colors_of(likely), None, white_of(snapshot) if color else 0.0
         if color and len(likely):
-            lift = color_lift(color, lab_in_light(prepared.colors.take(likely, axis=0), white))
-            lift = lift.clip(-MOST_LIFT, MOST_LIFT)
+            lift = color_lift(color, lab_in_light(colors, white)).clip(-MOST_LIFT, MOST_LIFT)
             fits = logit_of(share) + lift >= logit_of(LEAST_SHARE)
-            likely, share, lift = likely[fits], share[fits], lift[fits]
+            likely, share, colors, lift = likely[fits], share[fits], colors[fits], lift[fits]
         if len(likely) == 0:
             return Search(phrases, prepared, likely, share, None, [])
         voxels = prepared.counts(likely)
         evidence = Evidence(
             prepared.numbers.take(likely),
             voxels,
-            prepared.colors.take(likely, axis=0),
+            colors,
             logit_of(share),
             c.top_share,
             lift,
