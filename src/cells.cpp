@@ -56,7 +56,7 @@ inline __attribute__((always_inline)) int32_t whole_dot(const int8_t* code, cons
   return sum;
 }
 
-constexpr int kLanes = 8, kBatch = 512;
+constexpr int kLanes = 8, kBatch = 512, kAhead = 8;
 typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t Wholes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -193,6 +193,9 @@ inline __attribute__((always_inline)) int64_t likely_of(
       const int64_t end = std::min<int64_t>(all.own[block + 1], begin + kBatch);
       int64_t found = 0;
       for (int64_t i = begin; i < end; ++i) {
+        if (i + kAhead < end)  // where a cell's voxel lies is not foreseen by the processor
+          for (int64_t byte : {int64_t(0), dim - 1})
+            __builtin_prefetch(codes[block] + dim * int64_t(all.rows[all.first[i + kAhead]]) + byte);
         code[found] = codes[block] + dim * int64_t(all.rows[all.first[i]]);
         const float logit = whole_dot(code[found], whole, dim) * (step * gain[i]);
         ranks[i] = logit - competition[i];
