@@ -164,6 +164,11 @@ class NodeConfig(Checked):
     image_reliability: str = option(
         "best_effort", "QoS of the image subscription: 'best_effort' or 'reliable'"
     )
+    rectified: str = option(
+        "auto",
+        "whether image_proc has undone the lens: 'yes' (camera_info's p holds), 'no' (its d is undone here), or 'auto' "
+        "(yes for topics named image_rect…)",
+    )
     image_depth: int = option(5, "QoS history depth of the image subscription, messages", 1, 1000)
     queue_length: int = option(
         30, "images that may wait for the mapper; beyond it the oldest is dropped", 1, 10_000

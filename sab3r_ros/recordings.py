@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.errors import ImageError
+from sab3r_ros.geometry.lens import Lens, lens_of
 from sab3r_ros.types import Frame
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
@@ -35,24 +36,24 @@ class Recording:
 
 
 def open_recording(
-    path: str | Path, rate_hz: float = 10.0, K: np.ndarray | None = None, topic: str | None = None
+    path: str | Path, rate_hz: float = 10.0, lens: Lens | None = None, topic: str | None = None
 ) -> Recording:
     """A folder of images, one image's folder mates by pattern, a video, or a bag (.bag, .mcap, .db3 or its folder).
 
-    rate_hz: of images whose names are no time stamps. K: (3, 3) intrinsics in pixels of the images; a bag's own
-    CameraInfo is used if None. topic: the bag's; default its only image topic. Raises ImageError.
+    rate_hz: of images whose names are no time stamps. lens: of the camera, undone in the frames; a bag's own CameraInfo
+    is used if None. topic: the bag's; default its only image topic. Raises ImageError, from `frames` too.
     """
     path = Path(path)
     if not path.exists():
         raise ImageError(f"there is nothing at {path}: give a folder of images, a video or a ROS bag")
     if path.suffix in (".bag", ".mcap", ".db3") or (path / "metadata.yaml").is_file():
-        return open_bag(path, K, topic)
+        return open_bag(path, lens, topic)
     if path.is_dir():
-        return open_folder(path, rate_hz, K)
-    return open_video(path, K)
+        return open_folder(path, rate_hz, lens)
+    return open_video(path, lens)
 
 
-def open_folder(folder: Path, rate_hz: float, K: np.ndarray | None) -> Recording:
+def open_folder(folder: Path, rate_hz: float, lens: Lens | None) -> Recording:
     """Images by name, numbers in natural order. Names that are times (1311868164.36.png) give the stamps."""
     files = sorted((f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
     if not files:
@@ -65,9 +66,15 @@ def open_folder(folder: Path, rate_hz: float, K: np.ndarray | None) -> Recording
             image = cv2.imread(str(file), cv2.IMREAD_COLOR)
             if image is None:
                 raise ImageError(f"{file} cannot be read as an image: remove or replace it")
-            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), time if named else k / rate_hz, K)
+            yield frame_of(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), time if named else k / rate_hz, lens)
 
     return Recording(frames, len(files), f"{len(files)} images of {folder}")
+
+
+def frame_of(image: np.ndarray, stamp: float, lens: Lens | None) -> Frame:
+    """Raises ImageError where the lens is not this camera's."""
+    image, K = lens.straightened(image) if lens else (image, None)
+    return Frame(image, stamp, K)
 
 
 def natural_key(file: Path) -> list[str | float]:
@@ -75,7 +82,7 @@ def natural_key(file: Path) -> list[str | float]:
     return [float(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+(?:\.\d+)?)", file.stem))]
 
 
-def open_video(file: Path, K: np.ndarray | None) -> Recording:
+def open_video(file: Path, lens: Lens | None) -> Recording:
     """Any video that OpenCV reads; stamps are its own."""
     video = cv2.VideoCapture(str(file))
     opened, count, rate = (
@@ -94,7 +101,7 @@ def open_video(file: Path, K: np.ndarray | None) -> Recording:
                 got, image = reader.read()
                 if not got:
                     return
-                yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), k / (rate or 30.0), K)
+                yield frame_of(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), k / (rate or 30.0), lens)
                 k += 1
         finally:
             reader.release()
@@ -102,7 +109,7 @@ def open_video(file: Path, K: np.ndarray | None) -> Recording:
     return Recording(frames, max(count, 0), f"video {file}")
 
 
-def open_bag(path: Path, K: np.ndarray | None, topic: str | None) -> Recording:
+def open_bag(path: Path, lens: Lens | None, topic: str | None) -> Recording:
     """ROS 1 and ROS 2 bags (sqlite3, mcap), without ROS. Raises ImageError; ImportError names rosbags."""
     try:
         from rosbags.highlevel import AnyReader, AnyReaderError
@@ -125,18 +132,16 @@ def open_bag(path: Path, K: np.ndarray | None, topic: str | None) -> Recording:
     info_topic = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
 
     def frames() -> Iterator[Frame]:
-        intrinsics = K
+        known = lens
         with AnyReader([folder], default_typestore=store) as reader:
             wanted = [c for c in reader.connections if c.topic in (topic, info_topic)]
             for connection, _, raw in reader.messages(wanted):
                 message = reader.deserialize(raw, connection.msgtype)
                 if connection.topic == topic:
                     stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-                    yield Frame(rgb_of_message(message), stamp, intrinsics)
-                elif K is None:
-                    values = getattr(message, "k", None) if hasattr(message, "k") else message.K
-                    found = np.asarray(values, float).reshape(3, 3)
-                    intrinsics = found if found[0, 0] > 0 else None  # zeros: an uncalibrated camera
+                    yield frame_of(rgb_of_message(message), stamp, known)
+                elif lens is None:
+                    known = lens_of(message, rectified="image_rect" in topic)
 
     return Recording(frames, counts[topic], f"{counts[topic]} images of {topic} in {path}")
 

@@ -213,6 +213,10 @@ def test_export_writes_what_is_asked_for(room, tmp_path, capsys):
         (["export", "ROOM", "--objects", "things"], "at least one --query"),
         (["export", "ROOM", "/proc/map.ply"], "cannot write"),
         (["map", "none", "--out", "room.sab3r"], "nothing at none"),
+        (
+            ["map", "EMPTY", "--camera", "none.yaml", "--out", "room.sab3r"],
+            "none.yaml is no camera calibration",
+        ),
         (["map", "EMPTY", "--out", "room.sab3r"], "holds no images"),
         (["map", "ROOM", "--out", "room.sab3r"], "no video"),
         (["map", "EMPTY", "--out", "none/room.sab3r"], "none is not a folder"),

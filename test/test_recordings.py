@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sab3r_ros.errors import ImageError
+from sab3r_ros.geometry.lens import Lens
 from sab3r_ros.recordings import natural_key, open_recording
 
 RED = np.zeros((48, 64, 3), np.uint8)
@@ -61,7 +62,7 @@ def test_a_video(tmp_path):
     assert abs(int(frames[0].image[20, 20, 0]) - 200) < 12 and frames[0].image[20, 20, 2] < 12
 
 
-def write_bag(path, storage, topics=("/camera/image_raw",), encoding="bgr8", data=None):
+def write_bag(path, storage, topics=("/camera/image_raw",), encoding="bgr8", data=None, d=()):
     pytest.importorskip("rosbags")
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
@@ -85,7 +86,7 @@ def write_bag(path, storage, topics=("/camera/image_raw",), encoding="bgr8", dat
                 48,
                 64,
                 "plumb_bob",
-                np.zeros(5),
+                np.array(d),
                 k_matrix,
                 np.eye(3).ravel(),
                 np.zeros(12),
@@ -105,6 +106,22 @@ def test_a_bag_with_its_intrinsics(tmp_path, storage):
     frames = list(open_recording(tmp_path / "bag").frames())
     assert [f.stamp for f in frames] == pytest.approx([10.0, 10.1, 10.2])
     assert np.array_equal(frames[0].image, RED) and frames[0].K[0, 0] == 50
+
+
+def test_a_bags_lens_is_taken_out_of_its_images(tmp_path):
+    d = np.array([-0.3, 0.1, 0.0, 0.0, 0.0])
+    lens = Lens((50.0, 0, 32, 0, 50, 24, 0, 0, 1), (48, 64), "plumb_bob", tuple(d))
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (48, 64, 3), np.uint8)
+    write_bag(tmp_path / "raw", "SQLITE3", data=picture.ravel(), encoding="rgb8", d=d)
+    frame = next(open_recording(tmp_path / "raw").frames())
+    straight, K = lens.straightened(picture)
+    assert np.array_equal(frame.image, straight) and np.array_equal(frame.K, K)
+    write_bag(
+        tmp_path / "rect", "SQLITE3", ("/camera/image_rect",), data=picture.ravel(), encoding="rgb8", d=d
+    )
+    frame = next(open_recording(tmp_path / "rect").frames())
+    assert np.array_equal(frame.image, picture) and frame.K[0, 2] == 32
 
 
 def test_bags_that_need_a_word(tmp_path):

@@ -223,6 +223,23 @@ def test_size_and_intrinsics_may_change():
         rig.hear("image size changed", "256 × 192")
 
 
+def test_the_lens_is_taken_out_of_images():
+    """Raw images of a lens that bends are mapped as the pinhole sees them; what cannot be undone is said."""
+    with Rig() as rig:
+        infos = rig.peer.create_publisher(CameraInfo, "camera_info", SENSOR)
+        rig.wait(infos.get_subscription_count)
+        bent = {"height": HEIGHT, "width": WIDTH, "k": K.ravel(), "distortion_model": "plumb_bob"}
+        infos.publish(CameraInfo(**bent, d=[-0.2, 0.05, 0.0, 0.0, 0.0]))
+        rig.hear("camera_info", "plumb_bob lens, straightened")
+        image = rig.world.image(walk(12, 0.4)[0])
+        straight, matrix = rig.node.calibration.straightened(image)
+        assert matrix[0, 2] == (WIDTH - 1) / 2 and (straight != image).any()
+        infos.publish(CameraInfo(**{**bent, "distortion_model": "omni"}, d=[0.1, 0.1, 0.0, 0.0]))
+        rig.hear("mapping without intrinsics", "'omni'")
+        same, matrix = rig.node.calibration.straightened(image)
+        assert matrix is None and same is image
+
+
 def way_back():
     """Rig.walk's places in reverse."""
     return walk(12, 0.4)[::-1]

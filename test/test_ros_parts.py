@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 from ros_rig import image_message
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CompressedImage
 from test_package import ROOT
 
 from sab3r_ros.errors import ImageError
 from sab3r_ros.ros import conversions
-from sab3r_ros.ros.images import intrinsics_of, rgb_of
+from sab3r_ros.ros.images import rgb_of
 from sab3r_ros.ros.params import GROUPS, descriptor
 from sab3r_ros.ros.rates import WINDOW, RateWatch
 from sab3r_ros.ros.worker import Worker
@@ -88,14 +88,6 @@ def test_compressed_images():
     for broken in (b"", b"not an image", data[:40]):
         with pytest.raises(ImageError, match="cannot be decoded"):
             rgb_of(CompressedImage(format="png", data=broken))
-
-
-def test_intrinsics_fit_the_image_or_are_refused():
-    info = CameraInfo(width=640, height=480, k=np.array([500.0, 0, 320, 0, 510, 240, 0, 0, 1]))
-    assert np.allclose(intrinsics_of(info, (240, 320))[:2].ravel(), [250, 0, 160, 0, 255, 120])
-    with pytest.raises(ImageError, match="640 × 480"):
-        intrinsics_of(info, (480, 480))
-    assert intrinsics_of(CameraInfo(width=640, height=480), (480, 640)) is None
 
 
 def test_steady_images_give_no_complaint():

@@ -14,6 +14,7 @@ from sab3r_ros.errors import ConfigError, ImageError
 EXAMPLES = """examples:
   sab3r map photos/ --out room.sab3r
   sab3r map walk.mp4 --out room.sab3r --every 3
+  sab3r map photos/ --out room.sab3r --camera calibration.yaml
   sab3r map recording.mcap --topic /camera/image_raw --out room.sab3r
   sab3r map more/ --onto room.sab3r --out room.sab3r          go on in a map that knows the place
 
@@ -49,7 +50,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--rate", type=float, default=10.0, metavar="HZ", help="of images without stamps; default 10"
     )
     parser.add_argument("--topic", help="image topic of the bag; default: its only one")
-    parser.add_argument(
+    camera = parser.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--camera",
+        type=Path,
+        metavar="YAML",
+        help="calibration as ROS's camera_calibration writes it; the lens is undone",
+    )
+    camera.add_argument(
         "--intrinsics",
         type=float,
         nargs=4,
@@ -63,9 +71,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Raises ImageError, ConfigError, CheckpointError and MapFileError."""
-    import numpy as np
     from tqdm import tqdm
 
+    from sab3r_ros.geometry.lens import Lens, read_lens
     from sab3r_ros.mapping.map_file import load_map, save_map
     from sab3r_ros.mapping.mapper import IncrementalMapper
     from sab3r_ros.model.feature_model import load_model
@@ -75,11 +83,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--every must be at least 1 and --rate more than 0")
     config = mapper_config(args.config, args.set)
     check_place(args.out)
-    K = None
-    if args.intrinsics:
+    lens = None
+    if args.camera:
+        lens = read_lens(args.camera)
+    elif args.intrinsics:
         fx, fy, cx, cy = args.intrinsics
-        K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    recording = open_recording(args.source, args.rate, K, args.topic)
+        lens = Lens((fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0))
+    recording = open_recording(args.source, args.rate, lens, args.topic)
     model = load_model(args.model, args.device, args.compile)
     mapper = IncrementalMapper(model, config)
     if args.onto:

@@ -14,6 +14,7 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.errors import ImageError
 from sab3r_ros.evaluation.pose_metrics import pose_errors
 from sab3r_ros.geometry.camera import project
+from sab3r_ros.geometry.lens import Lens
 from sab3r_ros.geometry.sim3 import umeyama
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.mapper import IncrementalMapper
@@ -23,7 +24,12 @@ from sab3r_ros.querying.locate import Locator
 from sab3r_ros.recordings import open_recording
 from sab3r_ros.types import Frame, LocatedObject, MapSnapshot
 
-DESK_K = np.array([[520.908620, 0, 325.141442], [0, 521.007327, 249.701764], [0, 0, 1]])
+DESK_LENS = Lens(
+    (520.908620, 0, 325.141442, 0, 521.007327, 249.701764, 0, 0, 1),
+    (480, 640),
+    "plumb_bob",
+    (0.231222, -0.784899, -0.003257, -0.000105, 0.917205),
+)
 KITCHEN_K = np.array([[525.0, 0, 320], [0, 525, 240], [0, 0, 1]])
 KITCHEN_FIRST = 596  # the frame of the kitchen whose outlines are below; it and those behind it are mapped
 PAIR_STEP = 3  # of the desk clip's frames, each third is paired with all others
@@ -33,7 +39,7 @@ ON_THE_THING = 0.5  # of an object's voxels in the picture, so many within the o
 
 @dataclass(frozen=True)
 class Thing:
-    """What is asked for, and its outlines (N, 2) in pixels of the clip's first frame, drawn by hand."""
+    """What is asked for, and its outlines (N, 2) in pixels of the clip's first frame (straightened), drawn by hand."""
 
     query: str
     outlines: tuple[np.ndarray, ...]
@@ -43,17 +49,26 @@ def outline(*corners: tuple[int, int]) -> np.ndarray:
     return np.array(corners, np.int32)
 
 
+def desk_outline(*corners: tuple[int, int]) -> np.ndarray:
+    """Corners in the camera's picture → where they are without the lens's bending."""
+    return np.rint(DESK_LENS.straightened_pixels(np.array(corners), DESK_LENS.size)).astype(np.int32)
+
+
 DESK_THINGS = (
     Thing(
         "a computer monitor",
-        (outline((204, 76), (328, 90), (318, 214), (298, 232), (238, 228), (236, 200), (200, 188)),),
+        (desk_outline((204, 76), (328, 90), (318, 214), (298, 232), (238, 228), (236, 200), (200, 188)),),
     ),
-    Thing("a keyboard", (outline((172, 214), (296, 246), (266, 282), (142, 238)),)),
+    Thing("a keyboard", (desk_outline((172, 214), (296, 246), (266, 282), (142, 238)),)),
     Thing(
         "a potted plant",
-        (outline((95, 0), (140, 60), (190, 50), (184, 150), (122, 136), (80, 186), (25, 120), (25, 80)),),
+        (
+            desk_outline(
+                (95, 0), (140, 60), (190, 50), (184, 150), (122, 136), (80, 186), (25, 120), (25, 80)
+            ),
+        ),
     ),
-    Thing("a mug", (outline((290, 272), (330, 272), (330, 330), (290, 330)),)),
+    Thing("a mug", (desk_outline((290, 272), (330, 272), (330, 330), (290, 330)),)),
 )
 KITCHEN_THINGS = (
     Thing(
@@ -67,8 +82,8 @@ KITCHEN_THINGS = (
 
 
 def desk_clip(folder: Path) -> list[Frame]:
-    """The frames of rgb/, stamped by their names."""
-    return list(open_recording(folder / "rgb", K=DESK_K).frames())
+    """The frames of rgb/ without their lens's bending, stamped by their names."""
+    return list(open_recording(folder / "rgb", lens=DESK_LENS).frames())
 
 
 def kitchen_clip(folder: Path) -> list[Frame]:

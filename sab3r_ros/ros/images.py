@@ -1,10 +1,10 @@
-"""From image messages to RGB arrays, and from CameraInfo to intrinsics."""
+"""From image messages to RGB arrays."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from sab3r_ros.errors import ImageError
 
@@ -90,22 +90,3 @@ def rgb_by_cv_bridge(msg: Image) -> np.ndarray:
         Exception
     ) as error:  # cv_bridge raises its own and OpenCV's kinds; the picture is refused all the same
         raise ImageError(f"encoding '{msg.encoding}' cannot be converted to RGB: {error}") from error
-
-
-def intrinsics_of(msg: CameraInfo, size: tuple[int, int]) -> np.ndarray | None:
-    """(3, 3) K in pixels of an image of size (height, width), or None for an uncalibrated camera (zeros).
-
-    A CameraInfo of another resolution is scaled. Raises ImageError if it has another aspect ratio: its camera is another one.
-    """
-    K = np.asarray(msg.k, float).reshape(3, 3)
-    if not (K[0, 0] > 0 and K[1, 1] > 0 and np.isfinite(K).all()):
-        return None
-    height, width = size
-    if (msg.height, msg.width) in ((0, 0), size):
-        return K
-    if abs(msg.width * height - width * msg.height) > 0.01 * msg.width * height:
-        raise ImageError(
-            f"camera_info speaks of {msg.width} × {msg.height} pixels, the images have {width} × {height}: "
-            "mapping without intrinsics; remap camera_info to this camera's"
-        )
-    return np.diag([width / msg.width, height / msg.height, 1.0]) @ K

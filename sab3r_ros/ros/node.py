@@ -9,7 +9,6 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -17,7 +16,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from sab3r_ros.config import AlignmentConfig, LocateConfig, LoopConfig, MapperConfig, NodeConfig
 from sab3r_ros.errors import ConfigError, ImageError, Sab3rError
@@ -25,8 +24,9 @@ from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.model.feature_model import FeatureModel, load_model
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.text import TextEncoder, load_text_encoder
+from sab3r_ros.ros.calibration import Calibration
 from sab3r_ros.ros.conversions import seconds
-from sab3r_ros.ros.images import intrinsics_of, rgb_of
+from sab3r_ros.ros.images import rgb_of
 from sab3r_ros.ros.intake import Intake
 from sab3r_ros.ros.logging_bridge import forward_logging
 from sab3r_ros.ros.map_path import continue_map, keep_map
@@ -77,7 +77,6 @@ class MapperNode(Node):
         self.mapping = threading.Lock()  # held by who changes the map
         self.outputs = Outputs(self, self.config)
         self.map_services = Services(self, self._make_locator(text, configs[LocateConfig]))
-        self._info: CameraInfo | None = None
         self._size: tuple[int, int] | None = None
         self._camera_frame = self.config.camera_frame or "camera"
         self.worker: Worker = Worker(
@@ -130,9 +129,9 @@ class MapperNode(Node):
         images = self.create_subscription(
             kind, topic, self._on_image, qos, callback_group=sensors, event_callbacks=events
         )
-        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos, callback_group=sensors)
         self.known_poses = KnownPoses(self, config.pose_frame) if config.pose_frame else None
         self.intake = Intake(self, config, images.topic_name, f"sensor_msgs/msg/{kind.__name__}", qos)
+        self.calibration = Calibration(self, self.intake, config.rectified, qos, sensors)
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         if msg.header.stamp.sec == 0 and msg.header.stamp.nanosec == 0:
@@ -142,14 +141,6 @@ class MapperNode(Node):
             )
         self.intake.arrived(seconds(msg.header.stamp))
         self.worker.put(msg)
-
-    def _on_camera_info(self, msg: CameraInfo) -> None:
-        if self._info is not None and not np.allclose(msg.k, self._info.k, rtol=0.01):
-            self.intake.complain(
-                "intrinsics",
-                f"intrinsics changed from f = {self._info.k[0]:.1f} to {msg.k[0]:.1f} pixels: new keyframes use the new ones",
-            )
-        self._info = msg
 
     def _map(self, msg: Image | CompressedImage) -> None:
         """In the worker's thread: one image through the mapper."""
@@ -179,12 +170,7 @@ class MapperNode(Node):
             )
         self._size = size
         self._camera_frame = self.config.camera_frame or msg.header.frame_id or "camera"
-        K = None
-        if self._info is not None:
-            try:
-                K = intrinsics_of(self._info, size)
-            except ImageError as error:
-                self.intake.complain("camera_info", str(error))
+        image, K = self.calibration.straightened(image)
         stamp, T_OC = seconds(msg.header.stamp), None
         if self.known_poses is not None:
             T_OC = self.known_poses.at(self._camera_frame, stamp)
