@@ -39,6 +39,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--init", help="checkpoint to start from; default: ImageNet stem, the rest random")
     parser.add_argument(
+        "--blocks",
+        type=int,
+        help="transformer blocks; those that --init lacks begin as nothing; default: as it has",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         required=True,
@@ -58,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
     from sab3r_ros.querying.text import load_text_encoder
     from sab3r_ros.training.captions import CaptionVectors
+    from sab3r_ros.training.deepen import deepened
     from sab3r_ros.training.distill import Trainer
     from sab3r_ros.training.pairs import PairStream
     from sab3r_ros.training.shards import Shard, Vocabulary
@@ -90,6 +96,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         model = SAB3R(SAB3RConfig.mini())
         load_imagenet_stem(model.stem)
+    if args.blocks:
+        model = deepened(model, args.blocks)
     model = model.float().to(memory_format=torch.channels_last)
 
     def figures(averaged: torch.nn.Module) -> dict[str, float]:

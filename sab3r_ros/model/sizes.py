@@ -80,11 +80,11 @@ class SAB3RConfig:
 
     @classmethod
     def mini(cls) -> SAB3RConfig:
-        """The embedded network: about 7 million parameters, 256 × 192 pixels."""
+        """The embedded network: about 10 million parameters, 256 × 192 pixels."""
         return cls(
             stem="lite0",
             encoder_width=256,
-            encoder_depth=4,
+            encoder_depth=8,
             encoder_heads=4,
             decoder_depth=0,
             head="pyramid",
