@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -146,6 +147,45 @@ struct Seen {
   double along(const Seen& o) const { return ray[0] * o.ray[0] + ray[1] * o.ray[1] + ray[2] * o.ray[2]; }
 };
 
+constexpr double kLeastGain = 1e-4;   // of the cost: a smaller one ends a refinement
+constexpr double kMostDamping = 1e3;  // as does more than this
+
+// A x = b, positive definite, by Cholesky; A (n, n), its lower half, is overwritten, and b with x.
+void solve(double* A, int64_t n, double* b) {
+  for (int64_t r = 0; r < n; ++r)
+    for (int64_t c = 0; c <= r; ++c) {
+      double left = A[r * n + c];
+      for (int64_t k = 0; k < c; ++k) left -= A[r * n + k] * A[c * n + k];
+      A[r * n + c] = r == c ? std::sqrt(left) : left / A[c * n + c];
+    }
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t k = 0; k < r; ++k) b[r] -= A[r * n + k] * b[k];
+    b[r] /= A[r * n + r];
+  }
+  for (int64_t r = n - 1; r >= 0; --r) {
+    for (int64_t k = r + 1; k < n; ++k) b[r] -= A[k * n + r] * b[k];
+    b[r] /= A[r * n + r];
+  }
+}
+
+// Sim3.step(δ) @ T (sab3r_ros/geometry/sim3.py): δ = rotation vector, translation, log scale; T: s, R, t.
+void move(const double* delta, double* T) {
+  const double x = delta[0], y = delta[1], z = delta[2], angle = std::sqrt(x * x + y * y + z * z);
+  const double a = angle < 1e-6 ? 1 : std::sin(angle) / angle;
+  const double b = angle < 1e-6 ? 0.5 : (1 - std::cos(angle)) / (angle * angle), s = std::exp(delta[6]);
+  const double R[3][3] = {{1 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y},
+                          {b * x * y + a * z, 1 - b * (x * x + z * z), b * y * z - a * x},
+                          {b * x * z - a * y, b * y * z + a * x, 1 - b * (x * x + y * y)}};
+  double moved[13] = {s * T[0]};
+  for (int r = 0; r < 3; ++r)
+    for (int k = 0; k < 3; ++k) {
+      for (int c = 0; c < 3; ++c) moved[1 + 3 * r + c] += R[r][k] * T[1 + 3 * k + c];
+      moved[10 + r] += s * R[r][k] * T[10 + k];
+    }
+  for (int r = 0; r < 3; ++r) moved[10 + r] += delta[3 + r];
+  std::copy(moved, moved + 13, T);
+}
+
 constexpr double kRayleighMedian = 1.177;  // median length of a plane's normal error of sigma 1
 constexpr double kNormalMedian = 0.674;    // and of a line's
 
@@ -217,23 +257,70 @@ int64_t best_similarity(const double* Xi, const double* Xj, const double* weight
   return agreeing;
 }
 
-// Of each of n looks (see Look, sab3r_ros/mapping/alignment.py), its matches being ends[k] to ends[k + 1] of N: the part of
-// the normal equations H (7, 7) and g (7) with respect to the pose of the keyframe looked at, and the robust cost.
-// poses: s, R, t of the keyframes; pairs (n, 2): who looks, at whose points. rays, points: (3, N).
-int64_t look_equations(const double* poses, const int64_t* pairs, const int64_t* ends, int64_t n, const double* rays,
-                       const double* log_distance, const double* points, const double* weight, int64_t N, double ray_sigma,
-                       double depth_sigma, double width, double* H, double* g, double* cost) {
-  for (int64_t look = 0; look < n; ++look) {
-    LookEquations sums(poses + 13 * pairs[2 * look], poses + 13 * pairs[2 * look + 1], {ray_sigma, depth_sigma, width});
-    for (int64_t m = ends[look]; m < ends[look + 1]; ++m) {
-      const double ray[3] = {rays[m], rays[N + m], rays[2 * N + m]};
-      const double point[3] = {points[m], points[N + m], points[2 * N + m]};
-      sums.add(ray, log_distance[m], point, weight[m]);
+// Levenberg-Marquardt over keyframes' poses (keyframes, 13): s, R, t, changed in place; those that are `fixed` stay. See
+// `refine` (sab3r_ros/mapping/alignment.py). Of each of n looks (Look, ibid.) the matches are ends[k] to ends[k + 1] of N;
+// pairs (n, 2): who looks, at whose points. rays, points: (3, N). → how many steps were tried.
+int64_t refine(double* poses, int64_t keyframes, const uint8_t* fixed, const int64_t* pairs, const int64_t* ends, int64_t n,
+               const double* rays, const double* log_distance, const double* points, const double* weight, int64_t N,
+               double ray_sigma, double depth_sigma, double width, double scale_prior, int64_t most_steps) {
+  const Sigmas sigmas{ray_sigma, depth_sigma, width};
+  std::vector<int64_t> column(keyframes, -1);
+  int64_t size = 0;
+  for (int64_t k = 0; k < keyframes; ++k)
+    if (!fixed[k]) column[k] = size, size += 7;
+  const std::vector<double> start(poses, poses + 13 * keyframes);
+  std::vector<double> before = start, A(size * size), b(size), kept_A, kept_b, delta(size);
+  double damping = 1e-4, least = std::numeric_limits<double>::infinity();
+  int64_t step = 0;
+  for (; step < most_steps; ++step) {
+    double cost = 0;
+    std::fill(A.begin(), A.end(), 0.0), std::fill(b.begin(), b.end(), 0.0);
+    for (int64_t look = 0; look < n; ++look) {
+      const int64_t i = pairs[2 * look], j = pairs[2 * look + 1];
+      LookEquations sums(poses + 13 * i, poses + 13 * j, sigmas);
+      for (int64_t m = ends[look]; m < ends[look + 1]; ++m) {
+        const double ray[3] = {rays[m], rays[N + m], rays[2 * N + m]};
+        const double point[3] = {points[m], points[N + m], points[2 * N + m]};
+        sums.add(ray, log_distance[m], point, weight[m]);
+      }
+      double H[49], g[7];
+      sums.finish(H, g);
+      cost += sums.cost;
+      auto add = [&](int64_t row, int64_t col, double sign) {
+        for (int r = 0; r < 7; ++r)
+          for (int c = 0; c < 7; ++c) A[(row + r) * size + col + c] += sign * H[7 * r + c];
+      };
+      const int64_t ci = column[i], cj = column[j];
+      for (int r = 0; r < 7; ++r) {  // the keyframe that looks is asked for the opposite
+        if (cj >= 0) b[cj + r] -= g[r];
+        if (ci >= 0) b[ci + r] += g[r];
+      }
+      if (cj >= 0) add(cj, cj, 1);
+      if (ci >= 0) add(ci, ci, 1);
+      if (ci >= 0 && cj >= 0) add(ci, cj, -1), add(cj, ci, -1);
     }
-    sums.finish(H + 49 * look, g + 7 * look);
-    cost[look] = sums.cost;
+    for (int64_t k = 0; k < keyframes; ++k) {
+      if (fixed[k]) continue;
+      const int64_t scale = column[k] + 6;
+      const double pull = std::log(poses[13 * k] / start[13 * k]) / scale_prior;
+      A[scale * size + scale] += 1 / (scale_prior * scale_prior), b[scale] -= pull / scale_prior, cost += pull * pull;
+    }
+    if (cost > least) {  // the last step made it worse: take it back, go more carefully
+      std::copy(before.begin(), before.end(), poses);
+      A = kept_A, b = kept_b, damping *= 10;
+      if (damping > kMostDamping) break;
+    } else {
+      if (least - cost < kLeastGain * cost) break;
+      least = cost, damping = std::max(damping / 3, 1e-7);
+      before.assign(poses, poses + 13 * keyframes), kept_A = A, kept_b = b;
+    }
+    for (int64_t k = 0; k < size; ++k) A[k * size + k] += damping * (A[k * size + k] + 1e-9);
+    delta = b;
+    solve(A.data(), size, delta.data());
+    for (int64_t k = 0; k < keyframes; ++k)
+      if (!fixed[k]) move(&delta[column[k]], poses + 13 * k);
   }
-  return n;
+  return step;
 }
 
 // How n matched points Xi, Xj (n, 3) of two keyframes agree where j stands at T (s, R, t) in i's frame, see `measured`

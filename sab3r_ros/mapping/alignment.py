@@ -148,36 +148,25 @@ def refine(
     keyframe's scale is drawn weakly to its start's (`scale_prior`), because a network trained on metric data guesses
     scale better than a long chain of ratios carries it.
     """
-    free = [k for k in poses if k not in fixed]
-    column = {k: 7 * n for n, k in enumerate(free)}
-    looks = stacked(e for e in edges if e.i in column or e.j in column)
-    start = dict(poses)
-    damping, cost = 1e-4, np.inf
-    current = previous = dict(poses)
-    kept = None
-    for _ in range(config.refine_steps):
-        A, b, new_cost = normal_equations(current, looks, column, config)
-        for k, c in column.items():
-            pull = np.log(current[k].s / start[k].s) / config.scale_prior
-            A[c + 6, c + 6] += 1 / config.scale_prior**2
-            b[c + 6] -= pull / config.scale_prior
-            new_cost += pull**2
-        if new_cost > cost:  # the last step made it worse: take it back, go more carefully
-            current, damping = previous, damping * 10
-            if damping > 1e3:
-                break
-            A, b = kept
-        else:
-            if cost - new_cost < 1e-4 * new_cost:
-                break
-            cost, damping = new_cost, max(damping / 3, 1e-7)
-            previous, kept = current, (A, b)
-        delta = np.linalg.solve(A + damping * np.diag(np.diag(A) + 1e-9), b)
-        current = {
-            k: Sim3.step(delta[column[k] : column[k] + 7]) @ T if k in column else T
-            for k, T in current.items()
-        }
-    return current
+    looks, table = stacked(e for e in edges if {e.i, e.j} - fixed), pose_table(poses)
+    library().refine(
+        *(
+            table,
+            len(poses),
+            np.array([k in fixed for k in poses]),
+            looks.rows(poses),
+            looks.ends,
+            len(looks.pairs),
+        ),
+        *(looks.rays, looks.log_distance, looks.points, looks.weight, len(looks.weight)),
+        *(config.ray_sigma_rad, config.log_depth_sigma, config.robust_width, config.scale_prior),
+        config.refine_steps,
+    )
+    return poses | {
+        k: Sim3(T[0], T[1:10].reshape(3, 3), T[10:])
+        for k, T in zip(poses, table, strict=True)
+        if k not in fixed
+    }
 
 
 @dataclass(frozen=True)
@@ -193,6 +182,11 @@ class Looks:
     points: np.ndarray
     weight: np.ndarray
 
+    def rows(self, poses: Iterable[int]) -> np.ndarray:
+        """The pairs as places in the order of these keyframes."""
+        row = {k: n for n, k in enumerate(poses)}
+        return np.array([row[k] for k in self.pairs.ravel().tolist()], np.int64)
+
 
 def stacked(edges: Iterable[Edge]) -> Looks:
     """At least one edge."""
@@ -205,53 +199,6 @@ def stacked(edges: Iterable[Edge]) -> Looks:
         np.concatenate([s.points for s in looks], 1),
         np.concatenate(weights),
     )
-
-
-def normal_equations(
-    poses: dict[int, Sim3], looks: Looks, column: dict[int, int], config: AlignmentConfig
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """A, b of A δ = b and the robust cost; δ = (rotation, translation, log scale) perturbs free keyframes from the left."""
-    H, g, cost = look_equations(poses, looks, config)
-    n = 7 * len(column)
-    A, b = np.zeros((n, n)), np.zeros(n)
-    for (i, j), H_look, g_look in zip(looks.pairs.tolist(), H, g, strict=True):
-        for k, sign in ((j, 1.0), (i, -1.0)):
-            if k in column:
-                c = column[k]
-                A[c : c + 7, c : c + 7] += H_look
-                b[c : c + 7] -= sign * g_look
-        if i in column and j in column:
-            ci, cj = column[i], column[j]
-            A[ci : ci + 7, cj : cj + 7] -= H_look
-            A[cj : cj + 7, ci : ci + 7] -= H_look
-    return A, b, cost
-
-
-def look_equations(
-    poses: dict[int, Sim3], looks: Looks, config: AlignmentConfig
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Each look's part of the normal equations, (P, 7, 7) and (P, 7), for the keyframe looked at, and the cost of all.
-
-    That of the keyframe which looks is the same with the other sign: H, −H, −g.
-    """
-    place = {k: n for n, k in enumerate(poses)}
-    pairs = np.array([place[k] for k in looks.pairs.ravel().tolist()], np.int64)
-    n = len(looks.pairs)
-    H, g, cost = np.empty((n, 7, 7)), np.empty((n, 7)), np.empty(n)
-    library().look_equations(
-        *(
-            pose_table(poses),
-            pairs,
-            looks.ends,
-            n,
-            looks.rays,
-            looks.log_distance,
-            looks.points,
-            looks.weight,
-        ),
-        *(len(looks.weight), config.ray_sigma_rad, config.log_depth_sigma, config.robust_width, H, g, cost),
-    )
-    return H, g, float(cost.sum())
 
 
 def pose_table(poses: dict[int, Sim3]) -> np.ndarray:

@@ -67,7 +67,7 @@ def bend(
     seeing = np.concatenate([place(uv, e.size) for e in edges for uv in (e.uv_i, e.uv_j)], 1)
     seen = np.concatenate([place(uv, e.size) for e in edges for uv in (e.uv_j, e.uv_i)], 1)
     row = {k: n for n, k in enumerate(poses)}
-    pairs = np.array([row[k] for k in looks.pairs.ravel().tolist()], np.int64)
+    pairs = looks.rows(poses)
     may_bend = [row[k] for k in poses if k in loose]
     count, block = len(poses), 7 + ROWS * COLUMNS
     free = np.zeros((count, block), bool)
