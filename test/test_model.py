@@ -75,7 +75,7 @@ def test_outputs_equal_the_reference_in_portrait(narrow, golden):
         (SAB3RConfig.mast3r(), 688_638_856),
         (SAB3RConfig.sab3r_c(), 729_173_256),
         (SAB3RConfig.sab3r_cd(), 769_674_632),
-        (SAB3RConfig.mini(), 6_902_572),
+        (SAB3RConfig.mini(), 10_061_612),
     ],
 )
 def test_parameter_counts(config, count):
