@@ -56,7 +56,7 @@ inline __attribute__((always_inline)) int32_t whole_dot(const int8_t* code, cons
   return sum;
 }
 
-constexpr int kLanes = 8, kBatch = 512, kAhead = 8;
+constexpr int kLanes = 8, kBatch = 512, kSketch = 8;
 typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t Wholes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -170,18 +170,34 @@ int64_t colors_in(const int32_t* cells, int64_t n, Cells<Row> all, const uint8_t
   return n;
 }
 
+// Where some cells (n, rising), cell_m long, lie: their numbers, as cells.py computes them. points: where those of each block lie.
+template <class Row>
+int64_t numbers_in(const int32_t* cells, int64_t n, Cells<Row> all, const float* const* points, float cell_m,
+                   int64_t* numbers) {
+  for (int64_t k = 0, block = 0; k < n; ++k) {
+    if (cells[k] >= all.own[block + 1]) block = all.block_of(cells[k]);
+    const float* point = points[block] + 3 * int64_t(all.rows[all.first[cells[k]]]);
+    numbers[k] = 0;
+    for (int c = 0; c < 3; ++c) {
+      numbers[k] = (numbers[k] << 21) + int64_t(std::floor(point[c] / cell_m)) + (1 << 20);
+    }
+  }
+  return n;
+}
+
 // The cells whose share of the softmax reaches `least`, their shares, and of all cells the rank: the query's logit less
 // the logarithm of the pool's sum. codes: where those of each block lie (a row: dim), null if it is passed over; a cell has
 // its surest voxel's. directions (1 + rivals + removed, padded: dim and zeros to a multiple of 8): of the query, of phrases
 // beside the pool and of the pool's nouns that do not compete. taken (256): which nouns those are. whole (dim) times step:
-// the query's direction, rounded; cells that are under `bound` by it are no candidates unless their likeliest noun is taken.
+// the query's direction, rounded; brief (8) times brief_step: weights that with a sketch (8) give at least the query's logit
+// less slack, so that most codes are not read. Cells that are under `bound` by it are no candidates unless their likeliest noun is taken.
 // Returns how many.
 template <class Row>
 inline __attribute__((always_inline)) int64_t likely_of(
     const int8_t* const* codes, Cells<Row> all, int64_t dim, const float* gain, const float* competition,
-    const uint8_t* top, const float* directions, int64_t padded, const int16_t* whole, float step, int64_t rivals,
-    int64_t removed, const uint8_t* taken, float bound, float least, float least_rest, float* ranks, int32_t* cells,
-    float* shares) {
+    const uint8_t* top, const int8_t* sketch, const float* directions, int64_t padded, const int16_t* whole, float step,
+    const int16_t* brief, float brief_step, float slack, int64_t rivals, int64_t removed, const uint8_t* taken,
+    float bound, float least, float least_rest, float* ranks, int32_t* cells, float* shares) {
   const int64_t many = 1 + rivals + removed;
   std::vector<float> feature(padded, 0.f), part(many * kBatch);
   int32_t some[kBatch];
@@ -191,12 +207,19 @@ inline __attribute__((always_inline)) int64_t likely_of(
     if (!codes[block]) std::fill(ranks + all.own[block], ranks + all.own[block + 1], -INFINITY);
     for (int64_t begin = all.own[block]; codes[block] && begin < all.own[block + 1]; begin += kBatch) {
       const int64_t end = std::min<int64_t>(all.own[block + 1], begin + kBatch);
-      int64_t found = 0;
+      int64_t possible = 0, found = 0;
       for (int64_t i = begin; i < end; ++i) {
-        if (i + kAhead < end)  // where a cell's voxel lies is not foreseen by the processor
-          for (int64_t byte : {int64_t(0), dim - 1})
-            __builtin_prefetch(codes[block] + dim * int64_t(all.rows[all.first[i + kAhead]]) + byte);
-        code[found] = codes[block] + dim * int64_t(all.rows[all.first[i]]);
+        ranks[i] = whole_dot(sketch + kSketch * i, brief, kSketch) * brief_step + slack - competition[i];
+        some[possible] = int32_t(i);
+        possible += ranks[i] >= bound || taken[top[i]];
+      }
+      for (int64_t c = 0; c < possible; ++c) {
+        code[c] = codes[block] + dim * int64_t(all.rows[all.first[some[c]]]);
+        for (int64_t byte : {int64_t(0), dim - 1}) __builtin_prefetch(code[c] + byte);  // lies anywhere in the block
+      }
+      for (int64_t c = 0; c < possible; ++c) {
+        const int64_t i = some[c];
+        code[found] = code[c];
         const float logit = whole_dot(code[found], whole, dim) * (step * gain[i]);
         ranks[i] = logit - competition[i];
         some[found] = int32_t(i);
@@ -262,13 +285,19 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
                            const Row* rows, const uint8_t* const* colors, uint8_t* mean) {                             \
     return colors_in<Row>(cells, n, {first, own, blocks, rows}, colors, mean);                                         \
   }                                                                                                                    \
+  int64_t numbers_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks, \
+                            const Row* rows, const float* const* points, float cell_m, int64_t* numbers) {             \
+    return numbers_in<Row>(cells, n, {first, own, blocks, rows}, points, cell_m, numbers);                             \
+  }                                                                                                                    \
   WIDE int64_t likely_of_##BITS(const int8_t* const* codes, const int32_t* first, const int32_t* own, int64_t blocks,  \
                                 const Row* rows, int64_t dim, const float* gain, const float* competition,             \
-                                const uint8_t* top, const float* directions, int64_t padded, const int16_t* whole,     \
-                                float step, int64_t rivals, int64_t removed, const uint8_t* taken, float bound,        \
-                                float least, float least_rest, float* ranks, int32_t* cells, float* shares) {          \
-    return likely_of<Row>(codes, {first, own, blocks, rows}, dim, gain, competition, top, directions, padded, whole,   \
-                          step, rivals, removed, taken, bound, least, least_rest, ranks, cells, shares);               \
+                                const uint8_t* top, const int8_t* sketch, const float* directions, int64_t padded,     \
+                                const int16_t* whole, float step, const int16_t* brief, float brief_step, float slack, \
+                                int64_t rivals, int64_t removed, const uint8_t* taken, float bound, float least,       \
+                                float least_rest, float* ranks, int32_t* cells, float* shares) {                       \
+    return likely_of<Row>(codes, {first, own, blocks, rows}, dim, gain, competition, top, sketch, directions, padded,  \
+                          whole, step, brief, brief_step, slack, rivals, removed, taken, bound, least, least_rest,     \
+                          ranks, cells, shares);                                                                       \
   }
 
 FOR_ROWS(16, uint16_t)

@@ -17,12 +17,14 @@ from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.querying import calibration, prepared
 from sab3r_ros.querying.calibration import WEIGHTS, calibration_of, calibrations
+from sab3r_ros.querying.cells import cell_numbers
 from sab3r_ros.querying.compiled import connected_pieces
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
 from sab3r_ros.querying.score import Scorer
+from sab3r_ros.querying.sketch import Sketcher
 from sab3r_ros.querying.text import MiniLm, OpenClip
 from sab3r_ros.types import MapSnapshot, Trajectory
 from sab3r_ros.voxels import Voxels
@@ -113,7 +115,7 @@ def featured(*parts):
 def held(ready):
     """Place → what a prepared map says of the living cell there, and its voxels' rows."""
     return {
-        (int(ready.numbers[k]), *ready.rows_of(np.array([k]))[0].tolist()): (
+        (int(ready.numbers_of(np.array([k]))[0]), *ready.rows_of(np.array([k]))[0].tolist()): (
             pytest.approx(ready.gain[k], abs=1e-3),
             pytest.approx(ready.competition[k], abs=1e-3),
         )
@@ -139,7 +141,7 @@ def test_a_map_that_grows_is_prepared_as_if_it_were_new_and_only_where_it_change
         )
         snapshot = MapSnapshot(world.blocks(), 8, 0.1, trajectory, "m", n)
         again = scorer.prepare(snapshot)
-        sizes.append(len(again.numbers))
+        sizes.append(len(again.gain))
     assert max(looked[2:40:2]) < 300 < len(world.blocks())  # the tiles that the 200 points seen again lie in
     assert held(again) == held(Scorer(BASIS, ToyText(), LocateConfig()).prepare(snapshot))
     assert (np.diff(sizes) < 0).any() and sizes[-1] < 2 * again.living + 64
@@ -190,8 +192,12 @@ def test_a_map_in_one_block_answers_exactly_as_in_many_that_came_one_by_one():
         grown.prepare(many)
     one = replace(many, blocks=(many.voxels(),))
     a, b = (locator.scorer.prepare(m) for locator, m in ((grown, many), (loaded, one)))
-    orders = [np.argsort(p.numbers) for p in (a, b)]
-    for name in ("numbers", "gain", "competition", "top"):
+    numbers = [p.numbers_of(np.arange(len(p.gain))) for p in (a, b)]
+    points = a.snapshot.points_of(np.array([a.rows_of(np.array([k]))[0][0] for k in range(len(a.gain))]))
+    np.testing.assert_array_equal(numbers[0], cell_numbers(points, a.cell_m))
+    orders = [np.argsort(n) for n in numbers]
+    np.testing.assert_array_equal(*(n[order] for n, order in zip(numbers, orders, strict=True)))
+    for name in ("gain", "competition", "top"):
         np.testing.assert_array_equal(
             *(getattr(p, name)[order] for p, order in zip((a, b), orders, strict=True))
         )
@@ -353,12 +359,12 @@ def test_a_query_asked_again_finds_what_it_finds_the_first_time():
     for kept in ([0, 1, 2], [0, 2, 3], [3, 0, 4, 5], [1, 2], [0, 1, 2, 3, 4, 5, 6, 7, 8]):
         part = replace(blocks, blocks=tuple(blocks.blocks[k] for k in kept))
         ready, fresh = scorer.prepare(part), Scorer(BASIS, ToyText(), LocateConfig())
-        looked.append(len(ready.numbers))
+        looked.append(len(ready.gain))
         answers = []
         for one, prepared_map in ((scorer, ready), (fresh, fresh.prepare(part))):
             cells, share = one.likely(prepared_map, one.phrases("couch"), 0.1)
             assert (np.diff(cells) > 0).all()
-            answers.append(dict(zip(prepared_map.numbers[cells].tolist(), share.tolist(), strict=True)))
+            answers.append(dict(zip(prepared_map.numbers_of(cells).tolist(), share.tolist(), strict=True)))
         assert answers[0] == answers[1] and len(answers[0]) > 10
     assert looked == sorted(looked)
 
@@ -389,3 +395,17 @@ def test_the_answer_to_the_same_query_stays_the_same_also_on_a_map_that_grew(roo
             assert a.id == b.id and np.array_equal(a.indices, b.indices)
             np.testing.assert_array_equal(world.points[a.indices].mean(0), world.points[b.indices].mean(0))
             np.testing.assert_allclose([*a.box_size, *a.centroid], [*b.box_size, *b.centroid], atol=1e-6)
+
+
+def test_a_sketch_bounds_every_cosine_and_often_closely():
+    rng = np.random.default_rng(6)
+    basis, words = rng.normal(size=(32, 12)), rng.normal(size=(32, 40))
+    vectors = rng.normal(size=(12, 500)) * (0.5 ** np.arange(12))[:, None]
+    lengths = np.linalg.norm(basis @ vectors, axis=0)
+    features, queries = (vectors / lengths).T.astype(np.float32), words / np.linalg.norm(words, axis=0)
+    sketcher = Sketcher(basis.T @ basis, basis.T @ queries)
+    sketch = sketcher.sketch(np.concatenate([features, np.zeros((1, 12), np.float32)]))
+    for query in queries.T:
+        weights, slack = sketcher.bound(basis.T @ query)
+        most, cosine = sketch @ weights + slack, np.append(features @ basis.T @ query, 0)
+        assert (most >= cosine).all() and np.median(most - cosine) < 0.5

@@ -36,8 +36,8 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
 
 
 def gathered(blocks: Sequence[Voxels], cell_m: float) -> tuple[np.ndarray, ...]:
-    """Each block's voxels by cells: numbers (C,), block of each cell (C,), voxels in it (C,), and (N,) rows of their blocks,
-    cell after cell, a cell's surest first.
+    """Each block's voxels by cells: block of each cell (C,), voxels in it (C,), and (N,) rows of their blocks, cell after
+    cell, a cell's surest first. A block's cells are in the order of these, so that a query reads memory forwards.
     """
     sizes = np.array([len(b) for b in blocks])
     numbers = cell_numbers(np.concatenate([b.points for b in blocks]), cell_m)
@@ -46,5 +46,9 @@ def gathered(blocks: Sequence[Voxels], cell_m: float) -> tuple[np.ndarray, ...]:
     order = np.lexsort((doubt, numbers, block))
     numbers, block = numbers[order], block[order]
     first = np.flatnonzero(np.r_[True, (np.diff(numbers) != 0) | (np.diff(block) != 0)])
-    rows = order - (np.cumsum(sizes) - sizes)[block]
-    return numbers[first], block[first], np.diff(np.r_[first, len(order)]), rows
+    counts = np.diff(np.r_[first, len(order)])
+    forwards = np.argsort(order[first])
+    first, counts = first[forwards], counts[forwards]
+    rows = order[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(len(order))]
+    starts = np.cumsum(sizes) - sizes
+    return block[first], counts, rows - np.repeat(starts, sizes)

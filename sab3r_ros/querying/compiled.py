@@ -11,6 +11,7 @@ import numpy as np
 
 from sab3r_ros.native import (
     BYTES,
+    CODES,
     COUNT,
     FLAGS,
     FLOAT,
@@ -36,9 +37,12 @@ ARGUMENTS = {
     **{f"rows_in_{bits}": (ROWS, COUNT, *voxels, NUMBERS, NUMBERS, ROWS) for bits, voxels in VOXELS.items()},
     **{f"colors_in_{bits}": (ROWS, COUNT, *voxels, TABLE, BYTES) for bits, voxels in VOXELS.items()},
     **{
+        f"numbers_in_{bits}": (ROWS, COUNT, *voxels, TABLE, FLOAT, NUMBERS) for bits, voxels in VOXELS.items()
+    },
+    **{
         f"likely_of_{bits}": (
-            *(TABLE, *voxels, COUNT, FLOATS, FLOATS, BYTES, FLOATS, COUNT),
-            *(STEPS, FLOAT, COUNT, COUNT, FLAGS),
+            *(TABLE, *voxels, COUNT, FLOATS, FLOATS, BYTES, CODES, FLOATS, COUNT),
+            *(STEPS, FLOAT, STEPS, FLOAT, FLOAT, COUNT, COUNT, FLAGS),
             *(FLOAT, FLOAT, FLOAT, FLOATS, ROWS, FLOATS),
         )
         for bits, voxels in VOXELS.items()
@@ -97,12 +101,22 @@ class Cells(NamedTuple):
         self._call("colors_in", np.asarray(cells, np.int32), len(cells), *self._voxels(), places, out)
         return out
 
+    def numbers(self, cells: np.ndarray, places: np.ndarray, cell_m: float) -> np.ndarray:
+        """(M,) int64 numbers of some cells of cell_m metres. places: (B,) addresses of the blocks' points."""
+        out = np.empty(len(cells), np.int64)
+        self._call(
+            "numbers_in", np.asarray(cells, np.int32), len(cells), *self._voxels(), places, cell_m, out
+        )
+        return out
+
     def likely(
         self,
         places: np.ndarray,
         gain: np.ndarray,
         competition: np.ndarray,
         top: np.ndarray,
+        sketch: np.ndarray,
+        most: tuple[np.ndarray, float],
         directions: np.ndarray,
         rivals: int,
         taken: np.ndarray,
@@ -111,9 +125,10 @@ class Cells(NamedTuple):
         least_rest: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One pass over the cells of a `PreparedMap`: those whose share of the softmax is at least `least`, their shares, and
-        (C,) float32, of all cells, the query's logit less `competition`.
+        (C,) float32, of all cells, the query's logit less `competition`, or, where that rules a cell out, a bound of it.
 
         places: (B,) addresses of the blocks' codes, 0 for blocks that are passed over: of their cells the last is −inf.
+        most: (8,) weights and a slack: the logit is at most sketch @ weights + slack.
         directions: (D, 1 + rivals + R) of the query, of phrases that compete beside the nouns, and of the R nouns, by numbers
         `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell under `bound` is left
         out unless its top noun is taken: by a query rounded to WHOLE steps; shares are exact.
@@ -123,12 +138,29 @@ class Cells(NamedTuple):
         padded[:, :dim] = directions.T
         step = max(float(np.abs(padded[0]).max(initial=0)), 1e-12) / min(WHOLE, (2**31 - 1) // (128 * dim))
         whole = np.rint(directions[:, 0] / step).astype(np.int16)
+        weights, slack = most
+        brief_step = max(float(np.abs(weights).max()), 1e-12) / WHOLE
+        brief = np.rint(weights / brief_step).astype(np.int16)
+        slack += brief_step / 2 * 128 * len(weights)  # what rounding takes away
         out, shares, cells = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
         gone = np.zeros(256, bool)
         gone[taken] = True
         count = self._call(
-            *("likely_of", places, *self._voxels(), dim, gain, competition, top, padded),
-            *(padded.shape[1], whole, step, rivals, len(taken), gone, bound, least, least_rest),
+            *("likely_of", places, *self._voxels(), dim, gain, competition, top, sketch, padded),
+            *(
+                padded.shape[1],
+                whole,
+                step,
+                brief,
+                brief_step,
+                slack,
+                rivals,
+                len(taken),
+                gone,
+                bound,
+                least,
+                least_rest,
+            ),
             *(out, cells, shares),
         )
         return cells[:count].copy(), shares[:count].copy(), out

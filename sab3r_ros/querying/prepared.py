@@ -12,11 +12,13 @@ import torch
 
 from sab3r_ros.querying.cells import distinct, gathered
 from sab3r_ros.querying.compiled import Cells, addresses
+from sab3r_ros.querying.sketch import SIZE, Sketcher
 from sab3r_ros.types import MapSnapshot
 from sab3r_ros.voxels import Voxels
 
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
 BATCH = 64  # cells are multiplied in so many, or twice as many, …
+PLACED = ("codes", "colors", "points")  # columns of the map that queries read where they are
 MOST_DEAD = 0.25  # cells of blocks that are gone, as a share of the others, before they are swept out
 
 
@@ -25,23 +27,25 @@ class PreparedMap:
     """A map, ready to be asked: C cells of B blocks, some of them dead, that the map no longer has. Maps of one generation
     share their first blocks. What a cell's voxels hold stays in the map: its feature is that of its surest voxel.
 
-    numbers: (C,) int64 place of each. gain: (C,) float32 that makes codes · direction the cosine of the language vectors,
+    gain: (C,) float32 that makes codes · direction the cosine of the language vectors,
     divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp over all nouns of the pool.
-    top: (C,) uint8, the likeliest noun. cells: which voxels of which blocks they hold. starts: (B,) first row of each block
-    in the snapshot, negative for the dead. codes_at, colors_at: (B,) where these columns of each block lie in memory.
+    top: (C,) uint8, the likeliest noun. sketch: (C, 8) int8, see sketch.py. cells: which voxels of which blocks they hold.
+    starts: (B,) first row of each block in the snapshot, negative for the dead.
+    codes_at, colors_at, points_at: (B,) where these columns of each block lie in memory.
     """
 
     snapshot: MapSnapshot
     cell_m: float
     generation: int
-    numbers: np.ndarray
     gain: np.ndarray
     competition: np.ndarray
     top: np.ndarray
+    sketch: np.ndarray
     cells: Cells
     starts: np.ndarray
     codes_at: np.ndarray
     colors_at: np.ndarray
+    points_at: np.ndarray
 
     @property
     def nbytes(self) -> int:
@@ -64,6 +68,10 @@ class PreparedMap:
     def colors_of(self, cells: np.ndarray) -> np.ndarray:
         """(M, 3) uint8 mean colours of the voxels of some living cells (M,), ascending."""
         return self.cells.colors(cells, self.colors_at)
+
+    def numbers_of(self, cells: np.ndarray) -> np.ndarray:
+        """(M,) int64 places in the world of some living cells (M,), ascending."""
+        return self.cells.numbers(cells, self.points_at, self.cell_m)
 
     def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""
@@ -105,14 +113,15 @@ class MapIndex:
 
     def __init__(self, gram: np.ndarray, pool: np.ndarray, temperature: float) -> None:
         self.gram, self.pool, self.temperature = gram, pool, temperature
+        self.sketcher = Sketcher(gram, pool)
         self._lock, self._generation = threading.Lock(), 0
         self._begin(0.0)
 
     def _begin(self, cell_m: float) -> None:
-        kinds = (np.int64, np.float32, np.float32, np.uint8)
-        self._cells = Log([np.zeros(0, kind) for kind in kinds], 0)
+        kinds = (np.float32, np.float32, np.uint8)
+        self._cells = Log([*(np.zeros(0, kind) for kind in kinds), np.zeros((0, SIZE), np.int8)], 0)
         self._own, self._first = (Log([np.zeros(1, np.int32)], 1) for _ in range(2))  # of blocks, of cells
-        self._places = Log([np.zeros(0, np.uintp)] * 2, 0)  # of the blocks' columns
+        self._places = Log([np.zeros(0, np.uintp)] * len(PLACED), 0)  # of the blocks' columns
         self._rows = Log([np.zeros(0, np.uint16)], 0)
         self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
         self._cell_m, self._count, self._generation = cell_m, 0, self._generation + 1
@@ -124,7 +133,7 @@ class MapIndex:
                 self._begin(cell_m)
             self._learn([b for b in snapshot.blocks if len(b) and self._number(b) is None])
             ready = self._view(snapshot)
-            if len(ready.numbers) > (1 + MOST_DEAD) * ready.living + BLOCK:
+            if len(ready.gain) > (1 + MOST_DEAD) * ready.living + BLOCK:
                 self._sweep(ready)
                 ready = self._view(snapshot)
             return ready
@@ -136,16 +145,12 @@ class MapIndex:
     def _learn(self, blocks: list[Voxels]) -> None:
         if not blocks:
             return
-        numbers, block, counts, rows = gathered(blocks, self._cell_m)
+        block, counts, rows = gathered(blocks, self._cell_m)
         surest = np.split(rows[np.cumsum(counts) - counts], np.cumsum(np.bincount(block))[:-1])
         codes = np.concatenate([b.codes.take(r, axis=0) for b, r in zip(blocks, surest, strict=True)])
-        parts = [
-            competed(codes[k : k + BLOCK], self.gram, self.pool, self.temperature)
-            for k in range(0, len(codes), BLOCK)
-        ]
-        gain, competition, top = map(np.concatenate, zip(*parts, strict=True))
-        self._cells.append([numbers, gain, competition, top])
-        self._places.append([addresses([getattr(b, name) for b in blocks]) for name in ("codes", "colors")])
+        parts = [self._known(codes[k : k + BLOCK]) for k in range(0, len(codes), BLOCK)]
+        self._cells.append([np.concatenate(column) for column in zip(*parts, strict=True)])
+        self._places.append([addresses([getattr(b, name) for b in blocks]) for name in PLACED])
         self._own.append([self._own.columns()[0][-1] + np.cumsum(np.bincount(block, minlength=len(blocks)))])
         self._first.append([self._first.columns()[0][-1] + np.cumsum(counts)])
         if rows.max() > np.iinfo(self._rows.columns()[0].dtype).max:  # a loaded map is one large block
@@ -154,6 +159,11 @@ class MapIndex:
         for k, b in enumerate(blocks, self._count):
             self._blocks[id(b)] = (weakref.ref(b), k)
         self._count += len(blocks)
+
+    def _known(self, codes: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Gain, competition, top and sketch of codes (M, D)."""
+        gain, competition, top = competed(codes, self.gram, self.pool, self.temperature)
+        return gain, competition, top, self.sketcher.sketch(codes * (self.temperature * gain)[:, None])
 
     def _view(self, snapshot: MapSnapshot) -> PreparedMap:
         starts = np.full(self._count, -1)

@@ -191,28 +191,32 @@ class Scorer:
             order = np.argsort(cells, kind="stable")
             known = Found(prepared.generation, looked, cells[order], share[order])
             self._found.put((phrases.key, least), known)
-        mine = known.cells[: np.searchsorted(known.cells, len(prepared.numbers))]
+        mine = known.cells[: np.searchsorted(known.cells, len(prepared.gain))]
         good = np.flatnonzero(prepared.alive[mine])
         return mine[good], known.share[good]
 
     def ranks(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
         """(C,) float32 that ranks all cells, −inf for the dead."""
-        return self._looked(prepared, phrases, 1 - 1e-6, prepared.starts >= 0)[2]
+        return self._looked(prepared, phrases, 1 - 1e-6, prepared.starts >= 0, np.inf)[2]
 
     def _looked(
-        self, prepared: PreparedMap, phrases: PhraseSet, least: float, blocks: np.ndarray
+        self, prepared: PreparedMap, phrases: PhraseSet, least: float, blocks: np.ndarray, slack: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`likely` of the cells of some living blocks (B,) bool, and (C,) how near each comes.
+        """`likely` of the cells of some living blocks (B,) bool, and (C,) how near each comes at most: with an infinite slack,
+        how near.
 
-        One product of integers finds the cells that can reach it. Where the likeliest noun n competes with the
-        query, no removed noun is likelier, so that the competitors hold at least 1 / (removed + 1) of the pool.
+        Sketches rule most cells out. Of the others one product of integers finds the cells that can reach it. Where the
+        likeliest noun n competes with the query, no removed noun is likelier, so that the competitors hold at least
+        1 / (removed + 1) of the pool.
         """
         rivals, removed = phrases.distractors, phrases.taken
         directions = np.concatenate([phrases.directions[:, : 1 + rivals], self.pool[:, removed]], 1)
         bound = np.log(least / (1 - least) / (len(removed) + 1)) - ROUNDING
         places = np.where(blocks, prepared.codes_at, np.uintp(0))
-        columns = (places, prepared.gain, prepared.competition, prepared.top)
-        return prepared.cells.likely(*columns, directions, rivals, removed, bound, least, LEAST_REST)
+        weights, most = self.index.sketcher.bound(directions[:, 0])
+        limit = weights / self.temperature, most / self.temperature + slack
+        columns = (places, prepared.gain, prepared.competition, prepared.top, prepared.sketch)
+        return prepared.cells.likely(*columns, limit, directions, rivals, removed, bound, least, LEAST_REST)
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""

@@ -77,7 +77,7 @@ class Searcher:
             return Search(phrases, prepared, likely, share, None, [])
         voxels = prepared.counts(likely)
         evidence = Evidence(
-            prepared.numbers.take(likely),
+            prepared.numbers_of(likely),
             voxels,
             colors,
             logit_of(share),
