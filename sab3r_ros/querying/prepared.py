@@ -111,9 +111,8 @@ class MapIndex:
     gram: (D, D) basisᵀ @ basis. pool: (D, P) basisᵀ @ text vectors of the nouns, P ≤ 256.
     """
 
-    def __init__(self, gram: np.ndarray, pool: np.ndarray, temperature: float) -> None:
-        self.gram, self.pool, self.temperature = gram, pool, temperature
-        self.sketcher = Sketcher(gram, pool)
+    def __init__(self, gram: np.ndarray, pool: np.ndarray, temperature: float, sketcher: Sketcher) -> None:
+        self.gram, self.pool, self.temperature, self.sketcher = gram, pool, temperature, sketcher
         self._lock, self._generation = threading.Lock(), 0
         self._begin(0.0)
 

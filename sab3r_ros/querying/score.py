@@ -18,6 +18,7 @@ from sab3r_ros.querying.calibration import calibration_of
 from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
+from sab3r_ros.querying.sketch import Sketcher
 from sab3r_ros.querying.text import TextEncoder, normalise
 from sab3r_ros.querying.vocabulary import BACKGROUND, CANONICAL, INDOOR
 from sab3r_ros.types import MapSnapshot
@@ -26,6 +27,7 @@ POOL = tuple(dict.fromkeys(CANONICAL + BACKGROUND + INDOOR))
 LEAST_REST = (
     1e-5  # of the pool's competition: what rounding leaves certain when nearly all of it is taken out
 )
+COMMONER = 4.0  # a map holds so much more of what is BACKGROUND, as a length
 RECENT = 16  # queries whose cells are remembered: asked again, only what is new in the map is looked at
 LEAST_CELL = 1.25  # edge of a cell, in voxels
 ROUNDING = 0.01  # in the logarithm of a share, of what is rounded and summed in another order
@@ -110,7 +112,9 @@ class Scorer:
         self.calibration = calibration_of(text.space)
         self._asked: Recent[PhraseSet] = Recent(RECENT)
         self._found: Recent[Found] = Recent(RECENT)
-        self.index = MapIndex(self.gram, self.pool, self.temperature)
+        often = np.where([word in BACKGROUND for word in POOL], COMMONER, 1.0)
+        sketcher = Sketcher(self.gram, self.pool * often)
+        self.index = MapIndex(self.gram, self.pool, self.temperature, sketcher)
         self.synonym_cosine = 1 - (1 - config.synonym_cosine) * text.spread
 
     def phrases(self, query: str, distractors: tuple[str, ...] = (), color: str = "") -> PhraseSet:

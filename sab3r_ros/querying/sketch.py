@@ -1,6 +1,6 @@
 """Sketches: eight bytes of a cell that rule out most queries before its feature is read from the map.
 
-A unit language vector is split into its coordinates along the directions in which the nouns differ most and the length of
+A unit language vector is split into its coordinates along the directions in which most of a map lies and the length of
 the rest. By Cauchy and Schwarz a query's cosine is at most that of the coordinates plus the product of the lengths.
 """
 
@@ -15,15 +15,15 @@ STEPS = 127  # of each on either side of zero
 class Sketcher:
     """Sketches of a feature space.
 
-    gram: (D, D) basisᵀ @ basis. pool: (D, P) basisᵀ @ text vectors of the nouns.
+    gram: (D, D) basisᵀ @ basis. typical: (D, P) basisᵀ @ vectors such as a map holds, longer where there are more.
     """
 
-    def __init__(self, gram: np.ndarray, pool: np.ndarray) -> None:
+    def __init__(self, gram: np.ndarray, typical: np.ndarray) -> None:
         values, vectors = np.linalg.eigh(gram.astype(float))
         kept = values > 1e-6 * values.max()
         root = np.sqrt(values[kept])
         self._to_unit = vectors[:, kept] / root  # of a direction (D,) to orthonormal coordinates
-        self._axes = np.linalg.svd(self._to_unit.T @ pool, full_matrices=False)[0][:, : SIZE - 1]
+        self._axes = np.linalg.svd(self._to_unit.T @ typical, full_matrices=False)[0][:, : SIZE - 1]
         self._along = (vectors[:, kept] * root @ self._axes).astype(
             np.float32
         )  # of a feature, its coordinates
