@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from sab3r_ros.config import LoopConfig, MapperConfig
 from sab3r_ros.geometry.sim3 import Sim3, umeyama
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.map_file import load_map, save_map
 from sab3r_ros.mapping.mapper import IncrementalMapper
-from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.model.feature_model import load_model
 from sab3r_ros.types import TrackingState
 

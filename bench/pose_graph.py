@@ -18,7 +18,9 @@ import gtsam
 import numpy as np
 
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.pose_graph import HUBER, MOST_STEPS, Between, PoseGraph, between_factor, to_gtsam
+from sab3r_ros.mapping.between import Between
+from sab3r_ros.mapping.pose_graph import PoseGraph
+from sab3r_ros.mapping.settling import HUBER, MOST_STEPS, between_factor, to_gtsam
 
 LAP_M, STEP_M = 40.0, 0.1
 SIGMA = np.array([0.003] * 3 + [0.006] * 3 + [0.007])  # of an edge: radians, metres, log scale

@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3, umeyama
 from sab3r_ros.mapping.alignment import Edge, align_pair, measured, refine
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.compiled import best_similarity
-from sab3r_ros.mapping.pose_graph import Between, PoseGraph
+from sab3r_ros.mapping.pose_graph import PoseGraph
 
 CONFIG = AlignmentConfig()
 

@@ -8,8 +8,8 @@ from sab3r_ros.geometry.camera import pinhole, pixel_grid
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping import atlas as atlas_module
 from sab3r_ros.mapping.atlas import Atlas
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.keyframes import Keyframe
-from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.types import View
 
 SIZE, K = (30, 40), pinhole(30.0, 30, 40)

@@ -10,10 +10,10 @@ from sab3r_ros.geometry.sim3 import Sim3, umeyama
 from sab3r_ros.mapping import atlas as atlas_module
 from sab3r_ros.mapping.alignment import PairAlignment
 from sab3r_ros.mapping.atlas import Atlas
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.loops import Recogniser
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.mapping.places import Sighting
-from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.types import TrackingState
 
 CONFIG = MapperConfig(voxel_size_m=0.05)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.pose_graph import Between, PoseGraph
+from sab3r_ros.mapping.between import Between
+from sab3r_ros.mapping.pose_graph import PoseGraph
 
 GATE = 50.0  # chi-square
 CERTAIN = 0.01  # metres, radians, and of the scale's logarithm

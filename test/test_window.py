@@ -7,6 +7,7 @@ from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.alignment import Edge, PairAlignment
+from sab3r_ros.mapping.depth_grid import PixelEdge
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import between_descriptors, points_at
 from sab3r_ros.mapping.window import Window
@@ -109,3 +110,23 @@ def test_what_stands_in_the_map_is_not_changed_by_later_decodings():
     window.edge(second, third)
     window.edge(first, third)
     assert (window.view(third).points == before).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "in_the_map", "bends"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_only_new_keyframes_whose_intrinsics_are_given_bend(given, in_the_map, bends):
+    tilted = np.linspace(0.9, 1.1, 64) * np.ones((48, 1))  # a smooth error that bending finds
+    uv = np.stack(np.meshgrid(np.arange(4, 60, 4), np.arange(4, 44, 4)), -1).reshape(-1, 2).astype(float)
+    points = {0: depths(np.full((48, 64), 2.0)), 1: depths(2 * tilted)}
+    window = Window(None, AlignmentConfig())
+    for n, X in points.items():
+        k = K if given and n else None
+        window.add(Keyframe(n, float(n), np.zeros((48, 64, 3), np.uint8), k, None))
+        window._views[n] = View(X.astype(np.float32), np.ones((48, 64), np.float32), None, None, None)
+    window.keyframes[1].T_WK = Sim3.identity() if in_the_map else None
+    sampled = [points_at(X, uv) for X in points.values()]
+    edge = PixelEdge(0, 1, *sampled, np.ones(len(uv)), uv, uv, (48, 64))
+    window._bend({0: Sim3.identity(), 1: Sim3.identity()}, [edge], 0)
+    assert np.array_equal(window.view(window.keyframes[0]).points, points[0].astype(np.float32))
+    assert np.array_equal(window.view(window.keyframes[1]).points, points[1].astype(np.float32)) is not bends

@@ -10,11 +10,12 @@ import numpy as np
 from sab3r_ros.config import LoopConfig, MapperConfig
 from sab3r_ros.errors import MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.fusion import look, surface_pixels, surface_points
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.meeting import Seen
 from sab3r_ros.mapping.places import PlaceMemory
-from sab3r_ros.mapping.pose_graph import Between, PoseGraph
+from sab3r_ros.mapping.pose_graph import PoseGraph
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.types import MapSnapshot, Trajectory, View
 

@@ -63,52 +63,84 @@ def bend(
     poses: T_Wk, a start near the end. edges: between these keyframes. fixed: keep their poses (at least one). The others'
     scales are drawn to their starts as in `refine`.
     """
-    looks = stacked(edges)
-    seeing = np.concatenate([place(uv, e.size) for e in edges for uv in (e.uv_i, e.uv_j)], 1)
-    seen = np.concatenate([place(uv, e.size) for e in edges for uv in (e.uv_j, e.uv_i)], 1)
-    row = {k: n for n, k in enumerate(poses)}
-    pairs = looks.rows(poses)
-    may_bend = [row[k] for k in poses if k in loose]
-    count, block = len(poses), 7 + ROWS * COLUMNS
-    free = np.zeros((count, block), bool)
-    free[[row[k] for k in poses if k not in fixed], :7] = True
-    free[may_bend, 7:] = True
-    free = np.flatnonzero(free)
-    weight = np.zeros((count, block, count, block))  # of what is expected before any match is seen
-    for n in range(count):
-        weight[n, 7:, n, 7:] = prior() / bending.variance
-        weight[n, 6, n, 6] = config.scale_prior**-2
-    weight = weight.reshape(count * block, -1)[np.ix_(free, free)]
-    start = np.zeros((count, block))
-    start[:, 6] = log_scales(poses)
-    grids, damping, least, kept = np.zeros((count, block - 7)), 1e-4, np.inf, None
+    problem = Problem(poses, edges, fixed, loose, bending.variance, config)
+    grids, damping, least, kept = np.zeros((len(poses), ROWS * COLUMNS)), 1e-4, np.inf, None
     for _ in range(STEPS):
-        A, b, cost = np.zeros((count * block, count * block)), np.zeros(count * block), np.empty(1)
-        library().grid_equations(
-            *(pose_table(poses), count, grids, ROWS, COLUMNS, pairs, looks.ends, len(looks.pairs)),
-            *(looks.rays, looks.log_distance, looks.points, looks.weight, seeing, seen, len(looks.weight)),
-            *(RAY_SIGMA_RAD, LOG_DEPTH_SIGMA, config.robust_width, A, b, cost),
-        )
-        now = np.concatenate([np.zeros((count, 6)), log_scales(poses)[:, None], grids], 1)
-        off = (now - start).ravel()[free]
-        A, b = (A + A.T)[np.ix_(free, free)] + weight, b[free] - weight @ off
-        cost = float(cost[0] + off @ weight @ off)
+        A, b, cost = problem.equations(poses, grids)
         if cost > least:  # the last step made it worse: take it back, go more carefully
             (poses, grids, A, b), damping = kept, damping * 10
         elif least - cost < LEAST_GAIN * cost:
             break
         else:
             least, damping, kept = cost, max(damping / 3, 1e-7), (poses, grids, A, b)
-        step = np.zeros((count, block))
-        step.ravel()[free] = cho_solve(cho_factor(A + damping * np.diag(np.diag(A))), b)
-        poses = {k: T if k in fixed else Sim3.step(step[row[k], :7]) @ T for k, T in poses.items()}
-        grids = grids + step[:, 7:]
+        turn, bent = problem.step(A, b, damping)
+        poses = {k: T if k in fixed else Sim3.step(turn[n]) @ T for n, (k, T) in enumerate(poses.items())}
+        grids = grids + bent
     poses, grids, A, _ = kept
-    inverse = np.zeros((count * block, count * block))
-    inverse[np.ix_(free, free)] = cho_solve(cho_factor(A), np.eye(len(free)))
-    inverse = inverse.reshape(count, block, count, block)
-    bending.update(grids[may_bend], np.stack([inverse[n, 7:, n, 7:] for n in may_bend]))
-    return poses, {k: grids[row[k]].reshape(ROWS, COLUMNS) for k in poses if k in loose}
+    may_bend = [n for n, k in enumerate(poses) if k in loose]
+    bending.update(grids[may_bend], problem.covariances(A)[may_bend])
+    return poses, {k: grid.reshape(ROWS, COLUMNS) for k, grid in zip(poses, grids, strict=True) if k in loose}
+
+
+class Problem:
+    """What matches, and what is expected before any is seen, ask of poses and grids: Gauss-Newton's equations.
+
+    The unknowns of a keyframe are a step of its pose (7), then its grid's nodes. Arguments as of `bend`.
+    """
+
+    def __init__(
+        self,
+        poses: dict[int, Sim3],
+        edges: list[PixelEdge],
+        fixed: set[int],
+        loose: set[int],
+        variance: float,
+        config: AlignmentConfig,
+    ) -> None:
+        self.looks, self.robust_width = stacked(edges), config.robust_width
+        self.pairs = self.looks.rows(poses)
+        self.seeing = np.concatenate([place(uv, e.size) for e in edges for uv in (e.uv_i, e.uv_j)], 1)
+        self.seen = np.concatenate([place(uv, e.size) for e in edges for uv in (e.uv_j, e.uv_i)], 1)
+        self.shape = count, block = len(poses), 7 + ROWS * COLUMNS
+        self.scales = log_scales(poses)
+        free = np.zeros(self.shape, bool)
+        free[[k not in fixed for k in poses], :7] = True
+        free[[k in loose for k in poses], 7:] = True
+        self.free = np.flatnonzero(free)
+        weight = np.zeros((count, block, count, block))  # of what is expected
+        for n in range(count):
+            weight[n, 7:, n, 7:] = prior() / variance
+            weight[n, 6, n, 6] = config.scale_prior**-2
+        self.weight = weight.reshape(count * block, -1)[np.ix_(self.free, self.free)]
+
+    def equations(self, poses: dict[int, Sim3], grids: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """A (F, F) and b (F,) of the step A x = b of the F free unknowns, and the cost here."""
+        (count, block), looks = self.shape, self.looks
+        A, b, cost = np.zeros((count * block, count * block)), np.zeros(count * block), np.empty(1)
+        library().grid_equations(
+            *(pose_table(poses), count, grids, ROWS, COLUMNS, self.pairs, looks.ends, len(looks.pairs)),
+            *(looks.rays, looks.log_distance, looks.points, looks.weight),
+            *(self.seeing, self.seen, len(looks.weight)),
+            *(RAY_SIGMA_RAD, LOG_DEPTH_SIGMA, self.robust_width, A, b, cost),
+        )
+        off = np.concatenate([np.zeros((count, 6)), (log_scales(poses) - self.scales)[:, None], grids], 1)
+        off = off.ravel()[self.free]
+        A = (A + A.T)[np.ix_(self.free, self.free)] + self.weight
+        return A, b[self.free] - self.weight @ off, float(cost[0] + off @ self.weight @ off)
+
+    def step(self, A: np.ndarray, b: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+        """Steps of all poses (K, 7) and grids (K, nodes), zero where they are not free."""
+        step = np.zeros(self.shape)
+        step.ravel()[self.free] = cho_solve(cho_factor(A + damping * np.diag(np.diag(A))), b)
+        return step[:, :7], step[:, 7:]
+
+    def covariances(self, A: np.ndarray) -> np.ndarray:
+        """(K, nodes, nodes) of each grid, zero of those that may not bend."""
+        count, block = self.shape
+        inverse = np.zeros((count * block, count * block))
+        inverse[np.ix_(self.free, self.free)] = cho_solve(cho_factor(A), np.eye(len(self.free)))
+        inverse = inverse.reshape(count, block, count, block)
+        return np.stack([inverse[n, 7:, n, 7:] for n in range(count)])
 
 
 def log_scales(poses: dict[int, Sim3]) -> np.ndarray:

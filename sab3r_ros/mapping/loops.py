@@ -16,8 +16,8 @@ from sab3r_ros.config import AlignmentConfig, LoopConfig
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.alignment import PairAlignment
 from sab3r_ros.mapping.atlas import Atlas
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.places import POINTS, Sighting
-from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.types import View
 
 log = logging.getLogger(__name__)

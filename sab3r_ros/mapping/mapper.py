@@ -13,10 +13,10 @@ from sab3r_ros.config import AlignmentConfig, LoopConfig, MapperConfig
 from sab3r_ros.errors import ConfigError, MapFileError
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.atlas import Atlas, median_depth
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.keyframes import Keyframe, KeyframeSelector, check_image
 from sab3r_ros.mapping.loops import Hypothesis, Recogniser, between, same
 from sab3r_ros.mapping.metric import HeightScale, carried_on, known_poses
-from sab3r_ros.mapping.pose_graph import Between
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.mapping.window import Window
 from sab3r_ros.model.feature_model import FeatureModel

@@ -2,69 +2,23 @@
 
 The graph grows with space, not with time: a keyframe that is no place of its own is carried, rigidly, by one that is, and
 what it knew of others is handed on (a reduced pose graph: Johannsson, Kaess, Fallon, Leonard, ICRA 2013).
-
-GTSAM brings Sim(3) factors and robust noise ready made, and its wheel works with NumPy 1 and 2. g2o, which has them, too,
-came to the same error in seventeen times the time (bench/pose_graph.py: 5,000 keyframes with 300 loops, from their drift,
-1.3 s of one core against 22.5 s).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
-import gtsam
 import numpy as np
-from gtsam import BetweenFactorSimilarity3, PriorFactorSimilarity3, Similarity3
 
 from sab3r_ros.geometry.sim3 import Sim3
+from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.carried import Carried
+from sab3r_ros.mapping.settling import least_squares
 
-PINNED = gtsam.noiseModel.Isotropic.Sigma(7, 1e-5)
-LEVER_M = (
-    2.0  # how far an angle or scale reaches when paths are compared: about as far as a camera sees indoors
-)
-CHI_SQUARE_7 = 24.3  # exceeded by one in a thousand where 7 errors are as expected
-HUBER = 10.0  # sigmas beyond which a loop pulls no harder: right ones of a real network are that far off (validation laps)
-MOST_STEPS = 20
 REGION = 150  # keyframes around a loop that are settled if those since the last loop cannot explain it
 GROWTH = 1.1  # the whole graph is settled anew when it has grown by this: its cost a keyframe stays the same for ever
 BYTES = 4500  # of a keyframe with its edges
-
-
-@dataclass(frozen=True)
-class Between:
-    """What a window or a loop says of two keyframes: T_ij takes points of j into i's frame.
-
-    covariance (7, 7): of its errors in j's frame: rotation (radians), translation (in j's own unit of length), log scale.
-    """
-
-    i: int
-    j: int
-    T_ij: Sim3
-    covariance: np.ndarray
-    loop: bool = False
-
-    @cached_property
-    def cost(self) -> float:
-        """Variance that the edge adds to a path, square metres or so."""
-        rotation, shift, (scale,) = np.split(np.diag(self.covariance), [3, 6])
-        return float(shift.mean() + LEVER_M**2 * (rotation.mean() + scale))
-
-    def other(self, k: int) -> int:
-        """The end that is not k."""
-        return self.j if self.i == k else self.i
-
-    def seen_from(self, k: int) -> Sim3:
-        """T_k,other."""
-        return self.T_ij if self.i == k else self.T_ij.inverse()
-
-    def spread(self, T_Fj: Sim3) -> np.ndarray:
-        """(7, 7) covariance of the edge's errors, in a frame F."""
-        A = T_Fj.adjoint()
-        return A @ self.covariance @ A.T
 
 
 class PoseGraph:
@@ -261,23 +215,9 @@ class PoseGraph:
         """
         free = set(ids) - set(self.piece.values())
         edges = {id(e): e for k in free for e in self.edges[k]}.values()
-        graph, start = gtsam.NonlinearFactorGraph(), gtsam.Values()
-        for k in free | {k for e in edges for k in (e.i, e.j)}:
-            start.insert(k, to_gtsam(self.T_WK[k]))
-            if k not in free:
-                graph.add(PriorFactorSimilarity3(k, to_gtsam(self.T_WK[k]), PINNED))
-        before = 0.0  # half the sum of squares without the loop
-        for e in edges:
-            factor = between_factor(e)
-            graph.add(factor)
-            before -= factor.error(start) if e is loop else 0.0
-        before += graph.error(start)
-        settings = gtsam.LevenbergMarquardtParams()
-        settings.setMaxIterations(MOST_STEPS)
-        found = gtsam.LevenbergMarquardtOptimizer(graph, start, settings).optimize()
-        for k in free:
-            self.T_WK[k] = from_gtsam(found.atSimilarity3(k))
-        return graph.error(found) - before < CHI_SQUARE_7 / 2
+        poses, explained = least_squares(self.T_WK, free, edges, loop)
+        self.T_WK |= poses
+        return explained
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a map file."""
@@ -317,20 +257,3 @@ class PoseGraph:
             self.carried.put(k, carrier, T_CK)
         self._settled = len(self.T_WK)
         self._tail = max(self.T_WK, default=0)
-
-
-def between_factor(edge: Between) -> BetweenFactorSimilarity3:
-    """What an edge says; a loop may be wrong, and then pulls no harder than HUBER."""
-    noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
-    if edge.loop:
-        noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(HUBER), noise)
-    return BetweenFactorSimilarity3(edge.i, edge.j, to_gtsam(edge.T_ij), noise)
-
-
-def to_gtsam(T: Sim3) -> Similarity3:
-    """GTSAM's similarities are x ↦ s (R x + t), ours s R x + t; both have the same logarithm."""
-    return Similarity3(gtsam.Rot3(T.R), T.t / T.s, T.s)
-
-
-def from_gtsam(S: Similarity3) -> Sim3:
-    return Sim3(S.scale(), S.rotation().matrix(), S.scale() * S.translation())
