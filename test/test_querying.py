@@ -132,7 +132,7 @@ def test_a_map_that_grows_is_prepared_as_if_it_were_new_and_only_where_it_change
     monkeypatch.setattr(
         prepared, "gathered", lambda blocks, cell_m: looked.append(len(blocks)) or look(blocks, cell_m)
     )
-    monkeypatch.setattr(prepared, "BLOCK", 64)  # dead cells are swept out early
+    monkeypatch.setattr(prepared, "FEW_DEAD", 64)  # dead cells are swept out early
     sizes = []
     for n in range(40):
         here = points[100 * n : 100 * (n + 1)] if n % 2 else points[:200] + rng.normal(0, 0.01, (200, 3))

@@ -19,7 +19,8 @@ from sab3r_ros.voxels import Voxels
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
 BATCH = 64  # cells are multiplied in so many, or twice as many, …
 PLACED = ("codes", "colors", "points")  # columns of the map that queries read where they are
-MOST_DEAD = 0.25  # cells of blocks that are gone, as a share of the others, before they are swept out
+MOST_DEAD = 0.1  # cells of blocks that are gone, as a share of the others, before they are swept out …
+FEW_DEAD = 1 << 12  # … and so many more, so that small maps are not always swept
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class MapIndex:
                 self._begin(cell_m)
             self._learn([b for b in snapshot.blocks if len(b) and self._number(b) is None])
             ready = self._view(snapshot)
-            if len(ready.gain) > (1 + MOST_DEAD) * ready.living + BLOCK:
+            if len(ready.gain) > (1 + MOST_DEAD) * ready.living + FEW_DEAD:
                 self._sweep(ready)
                 ready = self._view(snapshot)
             return ready
