@@ -23,7 +23,7 @@ MAPPING = Extension(
     f"{NAME}._mapping",
     ["src/alignment.cpp", "src/depth_grid.cpp", "src/matching.cpp", "src/voxels.cpp"],
     depends=["src/nearest.inc"],
-    extra_compile_args=["-O3", "-std=c++17"],
+    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno"],  # else square roots are taken one by one
 )
 CELLS = Extension(f"{NAME}._cells", ["src/cells.cpp"], extra_compile_args=["-O3", "-std=c++17"])
 INTERFACES = [NAME] if HAS_TF2_MSGS else [NAME, "tf2_msgs"]

@@ -44,16 +44,10 @@ class AlignmentConfig(Checked):
     """How matches become poses (mapping/alignment.py)."""
 
     min_matches: int = option(30, "matches that must agree before two keyframes count as aligned", 6, 100_000)
-    min_inliers: float = option(0.15, "share of a pair's matches that must agree", 0.0, 1.0)
+    min_inliers: float = option(0.2, "share of a pair's matches that must agree", 0.0, 1.0)
     max_matches: int = option(600, "matches of a pair that are used, the surest first", 10, 100_000)
-    hypotheses: int = option(160, "three-point similarities tried a pair", 8, 100_000)
-    scored_matches: int = option(120, "matches on which each of them is scored", 8, 100_000)
-    inlier_angle_rad: float = option(
-        0.03, "a match agrees if both rays are closer than this, radians", 1e-4, 1.0
-    )
-    inlier_log_ratio: float = option(
-        0.35, "and if the distances' logarithmic ratio is smaller than this", 1e-3, 10.0
-    )
+    hypotheses: int = option(300, "three-point similarities tried a pair", 8, 100_000)
+    scored_matches: int = option(300, "matches on which each of them is scored", 8, 100_000)
     max_log_scale: float = option(
         0.7, "largest logarithmic scale between two keyframes' pointmaps", 1e-3, 10.0
     )
@@ -62,7 +56,9 @@ class AlignmentConfig(Checked):
     scale_prior: float = option(
         0.02, "expected change of a keyframe's log scale from its start, per window", 0.0001, 10.0
     )
-    robust_width: float = option(3.0, "residuals beyond so many sigmas lose their say", 0.1, 100.0)
+    robust_width: float = option(
+        3.0, "a match agrees if its residuals are fewer sigmas, and beyond them loses its say", 0.1, 100.0
+    )
     refine_steps: int = option(15, "most Gauss-Newton steps", 1, 1000)
 
 
@@ -72,7 +68,7 @@ class LoopConfig(Checked):
 
     candidates: int = option(3, "places most alike a keyframe that are compared with it", 1, 100)
     min_matches: int = option(50, "matches that must agree before a place counts as recognised", 6, 100_000)
-    min_inliers: float = option(0.3, "share of the matches with a place that must agree", 0.0, 1.0)
+    min_inliers: float = option(0.4, "share of the matches with a place that must agree", 0.0, 1.0)
     min_gap: int = option(
         30, "keyframes after which seeing a place again counts as a loop, not as going on", 2, 1_000_000
     )

@@ -6,6 +6,12 @@
 #include <utility>
 #include <vector>
 
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define WIDE __attribute__((target_clones("avx2", "default")))  // the widest registers that the machine has
+#else
+#define WIDE
+#endif
+
 namespace {
 
 struct Vec {
@@ -61,23 +67,35 @@ bool three_points(const Vec* x, const Vec* y, Similarity* out) {
 }
 
 struct Sigmas {
-  double ray, log_depth, width;  // expected errors; how many of them lose their say
+  double ray, log_depth, width;  // errors expected of rays and log distances; how many of them lose their say
 };
 
-// What one look's matches ask of the pose of the keyframe looked at, robustly (Geman-McClure).
+// How one look at one match misses, see `LookEquations::misfit`.
+struct Misfit {
+  double square = 0;  // of the residuals, whitened
+  double aside;       // radians across the epipolar line, where no distance is to blame
+  double depth;       // log ratio of distances
+  double p[4], ray[3], u[3], n[3], inverse, shared, explained;
+};
+
+// What one look's matches ask of the pose of the keyframe looked at, robustly (Geman-McClure), whitened: see the head of
+// sab3r_ros/mapping/alignment.py.
 class LookEquations {
  public:
   double cost = 0;
   // P looks at points of Q: s, R, t of both.
   LookEquations(const double* P, const double* Q, const Sigmas& sigmas)
-      : P(P), Q(Q), log_scale(std::log(P[0])), per_ray(1 / sigmas.ray), per_depth(1 / sigmas.log_depth),
-        per_square(1 / (sigmas.width * sigmas.width)) {
-    for (int r = 0; r < 3; ++r)
+      : P(P), Q(Q), log_scale(std::log(P[0])), ray_weight(1 / (sigmas.ray * sigmas.ray)),
+        depth_weight(1 / (sigmas.log_depth * sigmas.log_depth)), per_square(1 / (sigmas.width * sigmas.width)) {
+    for (int r = 0; r < 3; ++r) {
+      base[r] = Q[10 + r] - P[10 + r];
       for (int c = 0; c < 3; ++c) A[r][c] = Q[0] * Q[1 + 3 * r + c];
+    }
   }
   // P sees a point of Q's pointmap along its own unit ray, at a distance by its logarithm.
-  void add(const double* own_ray, double log_distance, const double* point, double weight) {
-    double p[4], ray[3], u[3], square = 0, length = 0, across = 0;
+  Misfit misfit(const double* own_ray, double log_distance, const double* point) const {
+    Misfit f;
+    double *p = f.p, *ray = f.ray, *u = f.u, *n = f.n, length = 0, ahead = 0;
     p[3] = 1;
     for (int k = 0; k < 3; ++k) {
       p[k] = A[k][0] * point[0] + A[k][1] * point[1] + A[k][2] * point[2] + Q[10 + k];
@@ -89,33 +107,56 @@ class LookEquations {
     for (int k = 0; k < 3; ++k) {
       const double seen = P[1 + 3 * k] * own_ray[0] + P[2 + 3 * k] * own_ray[1] + P[3 + 3 * k] * own_ray[2];
       u[k] *= inverse;  // where the camera sees the other's point, in world axes
-      ray[k] = (u[k] - seen) * per_ray;
-      square += ray[k] * ray[k], across += ray[k] * u[k];
+      ray[k] = u[k] - seen;
+      f.square += ray[k] * ray[k], ahead += base[k] * u[k];
     }
-    const double depth = (std::log(length) - log_distance - log_scale) * per_depth;
-    square += depth * depth;
+    f.inverse = inverse;
+    const double depth = f.depth = std::log(length) - log_distance - log_scale;
+    // Where the point goes if Q takes it for farther: its ray by `slip`, its log distance by 1 − ahead / length. With
+    // residuals (ray, depth) of covariance D + v vᵀ their weight is D⁻¹ − n nᵀ `shared`, n = D⁻¹ v (Sherman-Morrison).
+    double slip[3], slipped = 0, slid = 0;
+    const double stretch = 1 - ahead * inverse;
+    for (int k = 0; k < 3; ++k) {
+      slip[k] = (u[k] * ahead - base[k]) * inverse;
+      slipped += slip[k] * slip[k], slid += slip[k] * ray[k];
+      n[k] = slip[k] * ray_weight + u[k] * stretch * depth_weight;
+    }
+    f.aside = std::sqrt(std::max(f.square - slid * slid / std::max(slipped, 1e-18), 0.0));
+    f.explained = slid * ray_weight + stretch * depth * depth_weight;
+    f.shared = 1 / (depth_weight + slipped * ray_weight + stretch * stretch * depth_weight);
+    f.square = f.square * ray_weight + depth * depth * depth_weight - f.shared * f.explained * f.explained;
+    return f;
+  }
+  void add(const double* own_ray, double log_distance, const double* point, double weight) {
+    const Misfit f = misfit(own_ray, log_distance, point);
+    const double *p = f.p, *ray = f.ray, *u = f.u, *n = f.n, square = f.square, depth = f.depth, inverse = f.inverse;
+    const double shared = f.shared, explained = f.explained, across = ray[0] * u[0] + ray[1] * u[1] + ray[2] * u[2];
     const double kernel = 1 / (1 + square * per_square);  // the square root of what the residuals are weighted by
     cost += weight * square * kernel;
-    // dp/dδ = D = [−[p]×, I, p] for the keyframe looked at, −D for the one that looks; a residual across u is α dp, one
-    // along it β dp. So with Dᵀ u = `along` their part of H is Dᵀ (α² (I − u uᵀ) + β² u uᵀ) D = α² Dᵀ D +
-    // (β² − α²) along alongᵀ, and Dᵀ D only has moments of p.
-    const double w = weight * kernel * kernel, alpha = inverse * per_ray, beta = inverse * per_depth;
-    const double along[8] = {p[1] * u[2] - p[2] * u[1], p[2] * u[0] - p[0] * u[2], p[0] * u[1] - p[1] * u[0],
-                             u[0], u[1], u[2], p[0] * u[0] + p[1] * u[1] + p[2] * u[2]};
-    const double even = w * alpha * alpha, bent = w * (beta * beta - alpha * alpha);
-    double pull[4] = {};
-    for (int k = 0; k < 3; ++k) pull[k] = (ray[k] - u[k] * across) * (w * alpha) + u[k] * (w * depth * beta);
+    // dp/dδ = D = [−[p]×, I, p] for the keyframe looked at, −D for the one that looks; a residual across u is dp / length,
+    // and so is one along it. With Dᵀ u = `along`, Dᵀ n = `drawn` their part of H is, but for 1 / length², ray_weight Dᵀ D +
+    // (depth_weight − ray_weight) along alongᵀ − shared drawn drawnᵀ, and Dᵀ D only has moments of p.
+    const double w = weight * kernel * kernel * inverse, even = w * inverse * ray_weight;
+    const double bent = w * inverse * (depth_weight - ray_weight), less = w * inverse * shared;
+    auto asked = [&p](const double* v, double* out) {
+      out[0] = p[1] * v[2] - p[2] * v[1], out[1] = p[2] * v[0] - p[0] * v[2], out[2] = p[0] * v[1] - p[1] * v[0];
+      out[3] = v[0], out[4] = v[1], out[5] = v[2], out[6] = p[0] * v[0] + p[1] * v[1] + p[2] * v[2], out[7] = 0;
+    };
+    double along[8], drawn[8], pull[4] = {};
+    asked(u, along), asked(n, drawn);
+    for (int k = 0; k < 3; ++k)
+      pull[k] = w * ((ray[k] - u[k] * across) * ray_weight + u[k] * depth * depth_weight - n[k] * shared * explained);
     for (int a = 0; a < 4; ++a)  // rows of even length: two or four products at a time
       for (int b = 0; b < 4; ++b) moments[a][b] += even * p[a] * p[b], turn[a][b] += p[a] * pull[b];
     for (int a = 0; a < 7; ++a)
-      for (int b = 0; b < 8; ++b) along_along[a][b] += bent * along[a] * along[b];
+      for (int b = 0; b < 8; ++b) rank_one[a][b] += bent * along[a] * along[b] - less * drawn[a] * drawn[b];
   }
   // → H (7, 7), g (7)
   void finish(double* H, double* g) const {
     auto add = [H](int a, int b, double value) { H[7 * a + b] += value, H[7 * b + a] += a == b ? 0 : value; };
     std::fill(H, H + 49, 0.0);
     for (int a = 0; a < 7; ++a)
-      for (int b = a; b < 7; ++b) add(a, b, along_along[a][b]);
+      for (int b = a; b < 7; ++b) add(a, b, rank_one[a][b]);
     const double square = moments[0][0] + moments[1][1] + moments[2][2];
     for (int a = 0; a < 3; ++a) {
       for (int b = a; b < 3; ++b) add(a, b, (a == b ? square : 0) - moments[a][b]);
@@ -132,15 +173,15 @@ class LookEquations {
 
  private:
   const double *P, *Q;
-  double log_scale, per_ray, per_depth, per_square;
-  double A[3][3], moments[4][4] = {}, along_along[7][8] = {}, turn[4][4] = {};
+  double log_scale, ray_weight, depth_weight, per_square;
+  double A[3][3], base[3], moments[4][4] = {}, rank_one[7][8] = {}, turn[4][4] = {};
 };
 
 // A point in a camera's frame, its direction and distance.
 struct Seen {
-  double point[3], ray[3], log_distance;
+  double point[3], ray[3], distance, log_distance;
   explicit Seen(const double* x) {
-    const double distance = std::sqrt(std::max(x[0] * x[0] + x[1] * x[1] + x[2] * x[2], 1e-18));
+    distance = std::sqrt(std::max(x[0] * x[0] + x[1] * x[1] + x[2] * x[2], 1e-18));
     for (int k = 0; k < 3; ++k) point[k] = x[k], ray[k] = x[k] / distance;
     log_distance = std::log(distance);
   }
@@ -200,61 +241,72 @@ double median(std::vector<double>* values) {
 
 extern "C" {
 
-// Of the similarities Xi ≈ s R Xj + t of three matches each, sets (count, 3), the one with which most of the weight of the
-// matches `some` (n) agrees: both cameras see the other's point in the matched direction, at a plausible distance. A
-// similarity whose log scale is larger than most_log_scale is none. → best: s, R, t. Returns how many of them agree.
-int64_t best_similarity(const double* Xi, const double* Xj, const double* weight, const int64_t* sets, int64_t count,
-                        const int64_t* some, int64_t n, double angle, double log_ratio, double most_log_scale,
-                        double* best) {
+// Of the similarities Xi ≈ s R Xj + t of three matches each, sets (count, 3), the one that the matches `some` (n) support
+// most: each by its weight times 1 − misfit / width², or not at all; the misfit is that of both cameras' looks on average
+// (sab3r_ros/mapping/alignment.py). A similarity whose log scale is larger than most_log_scale is none. → best:
+// s, R, t. Returns how many support it.
+WIDE int64_t best_similarity(const double* Xi, const double* Xj, const double* weight, const int64_t* sets,
+                             int64_t count, const int64_t* some, int64_t n, double ray_sigma, double depth_sigma, double width,
+                        double most_log_scale, double* best) {
   auto point = [](const double* X, int64_t k) { return Vec{X[3 * k], X[3 * k + 1], X[3 * k + 2]}; };
-  const float square = float(std::pow(std::cos(angle), 2)), most = float(std::exp(2 * log_ratio)), least = 1 / most;
-  std::vector<float> table(9 * n);  // a row each: Xi, Xj, their squares, weight
-  float *row[9], *xi[3], *xj[3];
+  std::vector<float> table(9 * n);  // a row each: rays of i and j, their distances, weight
+  float *row[9], *fi[3], *fj[3];
   for (int k = 0; k < 9; ++k) row[k] = table.data() + k * n;
-  std::copy(row, row + 3, xi), std::copy(row + 3, row + 6, xj);
+  std::copy(row, row + 3, fi), std::copy(row + 3, row + 6, fj);
   for (int64_t m = 0; m < n; ++m) {
-    for (int k = 0; k < 3; ++k) xi[k][m] = float(Xi[3 * some[m] + k]), xj[k][m] = float(Xj[3 * some[m] + k]);
-    row[6][m] = xi[0][m] * xi[0][m] + xi[1][m] * xi[1][m] + xi[2][m] * xi[2][m];
-    row[7][m] = xj[0][m] * xj[0][m] + xj[1][m] * xj[1][m] + xj[2][m] * xj[2][m];
-    row[8][m] = float(weight[some[m]]);
+    const Seen i(Xi + 3 * some[m]), j(Xj + 3 * some[m]);
+    for (int k = 0; k < 3; ++k) fi[k][m] = float(i.ray[k]), fj[k][m] = float(j.ray[k]);
+    row[6][m] = float(i.distance), row[7][m] = float(j.distance), row[8][m] = float(weight[some[m]]);
   }
-  std::vector<float> agree(n);
+  const float ray_weight = float(1 / (ray_sigma * ray_sigma)), depth_weight = float(1 / (depth_sigma * depth_sigma));
+  const float per_square = float(1 / (width * width));
+  // Of one look: the other's camera at `base`, its point `away`, both in frame of the ray `own`.
+  auto misfit = [=](const float* away, const float* base, const float* own, float distance) {
+    auto dot = [](const float* a, const float* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; };
+    const float length = std::sqrt(dot(away, away) + 1e-18f), inverse = 1 / length;
+    const float cosine = dot(away, own) * inverse, ahead = dot(base, away) * inverse;
+    const float depth = 2 * (length - distance) / (length + distance);  // nearly the logarithm of their ratio
+    const float slipped = (dot(base, base) - ahead * ahead) * inverse * inverse, stretch = 1 - ahead * inverse;
+    const float explained = (dot(base, own) - ahead * cosine) * inverse * ray_weight + stretch * depth * depth_weight;
+    return 2 * (1 - cosine) * ray_weight + depth * depth * depth_weight -
+           explained * explained / (depth_weight + slipped * ray_weight + stretch * stretch * depth_weight);
+  };
+  std::vector<float> support(n);
   float highest = -1;
-  int64_t agreeing = 0;
+  int64_t supporting = 0;
   for (int64_t h = 0; h < count; ++h) {
     Vec x[3], y[3];
     for (int k = 0; k < 3; ++k) x[k] = point(Xj, sets[3 * h + k]), y[k] = point(Xi, sets[3 * h + k]);
     Similarity S;
     if (!three_points(x, y, &S) || !(std::abs(std::log(S.s)) < most_log_scale)) continue;
-    float A[3][3], R[3][3], t[3];
+    float R[3][3], t[3], back[3], s = float(S.s);  // `back`: where i's camera is in j's frame, but for the scale
     for (int r = 0; r < 3; ++r) {
-      t[r] = float(S.t[r]);
-      for (int c = 0; c < 3; ++c) R[r][c] = float(S.R[r][c]), A[r][c] = float(S.s * S.R[r][c]);
+      t[r] = float(S.t[r]), back[r] = 0;
+      for (int c = 0; c < 3; ++c) R[r][c] = float(S.R[r][c]);
     }
+    for (int r = 0; r < 3; ++r)
+      for (int k = 0; k < 3; ++k) back[r] -= R[k][r] * t[k];
     for (int64_t m = 0; m < n; ++m) {
-      float there[3], from[3], back[3];
+      float ahead[3], behind[3];
+      const float own_i[3] = {fi[0][m], fi[1][m], fi[2][m]}, own_j[3] = {fj[0][m], fj[1][m], fj[2][m]};
+      const float far_i = row[6][m], far_j = s * row[7][m];  // behind is in i's scale, too
       for (int k = 0; k < 3; ++k) {
-        there[k] = A[k][0] * xj[0][m] + A[k][1] * xj[1][m] + A[k][2] * xj[2][m] + t[k];
-        from[k] = xi[k][m] - t[k];
+        ahead[k] = far_j * (R[k][0] * own_j[0] + R[k][1] * own_j[1] + R[k][2] * own_j[2]) + t[k];
+        behind[k] = far_i * (R[0][k] * own_i[0] + R[1][k] * own_i[1] + R[2][k] * own_i[2]) + back[k];
       }
-      for (int k = 0; k < 3; ++k) back[k] = R[0][k] * from[0] + R[1][k] * from[1] + R[2][k] * from[2];
-      const float far = there[0] * there[0] + there[1] * there[1] + there[2] * there[2], seen = row[6][m];
-      const float length = back[0] * back[0] + back[1] * back[1] + back[2] * back[2];
-      const float ahead = there[0] * xi[0][m] + there[1] * xi[1][m] + there[2] * xi[2][m];
-      const float behind = back[0] * xj[0][m] + back[1] * xj[1][m] + back[2] * xj[2][m];
-      const bool same = (far < seen * most) & (far > seen * least) & (ahead > 0) & (behind > 0) &
-                        (ahead * ahead > square * far * seen) & (behind * behind > square * length * row[7][m]);
-      agree[m] = same ? 1.0f : 0.0f;
+      const float square = misfit(ahead, t, own_i, far_i) + misfit(behind, back, own_j, far_j);
+      const float left = 1 - square / 2 * per_square;
+      support[m] = left > 0 ? left : 0;
     }
     float score = 0, number = 0;
-    for (int64_t m = 0; m < n; ++m) score += agree[m] * row[8][m], number += agree[m];
+    for (int64_t m = 0; m < n; ++m) score += support[m] * row[8][m], number += support[m] > 0 ? 1.0f : 0.0f;
     if (score > highest) {
-      highest = score, agreeing = int64_t(number);
+      highest = score, supporting = int64_t(number);
       best[0] = S.s;
       std::copy(&S.R[0][0], &S.R[0][0] + 9, best + 1), std::copy(S.t, S.t + 3, best + 10);
     }
   }
-  return agreeing;
+  return supporting;
 }
 
 // Levenberg-Marquardt over keyframes' poses (keyframes, 13): s, R, t, changed in place; those that are `fixed` stay. See
@@ -327,30 +379,25 @@ int64_t refine(double* poses, int64_t keyframes, const uint8_t* fixed, const int
 // (sab3r_ros/mapping/alignment.py). → how many agree; if that is not less than `fewest`, also the normal equations of all
 // with respect to T, H (7, 7) and pull (7), and the sum (7, 7) of the products of each cell's pull with itself.
 int64_t pair_equations(const double* T, const double* Xi, const double* Xj, const double* weight, int64_t n,
-                       double most_angle, double most_ratio, int64_t fewest, double least_ray_sigma,
-                       double least_depth_sigma, double width, double cell_rad, double* H, double* pull, double* scatter,
+                       double ray_sigma, double depth_sigma, double width, int64_t fewest, double least_ray_sigma,
+                       double least_depth_sigma, double cell_rad, double* H, double* pull, double* scatter,
                        int64_t* cells) {
+  const Sigmas expected{ray_sigma, depth_sigma, width};
   const double identity[13] = {1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0};
   std::vector<Seen> of_i, of_j;
-  std::vector<double> angles, ratios;
+  std::vector<double> rays, ratios;
+  const LookEquations prior_i(identity, T, expected), prior_j(T, identity, expected);
   for (int64_t m = 0; m < n; ++m) {
     of_i.emplace_back(Xi + 3 * m), of_j.emplace_back(Xj + 3 * m);
-    double there[3], back[3];
-    for (int r = 0; r < 3; ++r) {
-      const double* R = T + 1 + 3 * r;
-      there[r] = T[0] * (R[0] * of_j[m].point[0] + R[1] * of_j[m].point[1] + R[2] * of_j[m].point[2]) + T[10 + r];
-      back[r] = 0;
-      for (int k = 0; k < 3; ++k) back[r] += T[1 + 3 * k + r] * (of_i[m].point[k] - T[10 + k]);
-    }
-    const Seen ahead(there), behind(back);
-    const double angle = std::acos(std::clamp(std::min(ahead.along(of_i[m]), behind.along(of_j[m])), -1.0, 1.0));
-    const double ratio = std::abs(ahead.log_distance - of_i[m].log_distance);
-    if (angle < most_angle && ratio < most_ratio) angles.push_back(angle), ratios.push_back(ratio);
+    const Misfit ahead = prior_i.misfit(of_i[m].ray, of_i[m].log_distance, of_j[m].point);
+    const Misfit behind = prior_j.misfit(of_j[m].ray, of_j[m].log_distance, of_i[m].point);
+    if (ahead.square + behind.square < 2 * expected.width * expected.width)
+      rays.push_back(ahead.aside), ratios.push_back(std::abs(ahead.depth) * std::sqrt(.5));
   }
-  const int64_t agree = int64_t(angles.size());
+  const int64_t agree = int64_t(rays.size());
   if (agree < fewest) return agree;
-  const Sigmas sigmas{std::max(median(&angles) / kRayleighMedian, least_ray_sigma),
-                      std::max(median(&ratios) / kNormalMedian, least_depth_sigma), width};
+  const Sigmas sigmas{std::max(median(&rays) / kNormalMedian, least_ray_sigma),
+                      std::max(median(&ratios) / kNormalMedian, least_depth_sigma), expected.width};
   std::vector<std::pair<int64_t, int64_t>> order;  // by cells of camera i's image
   for (int64_t m = 0; m < n; ++m) {
     const double* x = of_i[m].point;

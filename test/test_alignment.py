@@ -102,7 +102,7 @@ def test_three_matches_give_umeyamas_similarity(seed):
     X = rng.normal(size=(3, 3)) + [0, 0, 4]
     Y = X @ Sim3.exp(rng.normal(0, 0.2, 7)).R.T * 1.2 + rng.normal(0, 0.05, (3, 3))
     sets = np.arange(3)[None]
-    found, _ = best_similarity(Y, X, np.ones(3), sets, sets[0], 0.5, 1.0, 1.0)
+    found, _ = best_similarity(Y, X, np.ones(3), sets, sets[0], 0.5, 1.0, 3.0, 1.0)
     s, R, t = umeyama(X, Y)
     assert found.s == pytest.approx(s, rel=1e-6)
     assert np.allclose(found.R, R, atol=1e-6) and np.allclose(found.t, t, atol=1e-5)
@@ -115,23 +115,51 @@ def test_the_similarity_that_most_agree_with_is_taken():
     Y[40:] = rng.normal(size=(20, 3)) + [0, 0, 5]
     sets, every = rng.integers(0, 60, (80, 3)), np.arange(60)
     sets[3] = 7  # one match three times: no similarity
-    found, count = best_similarity(Y, X, np.ones(60), sets, every, 0.01, 0.1, 0.7)
+    found, count = best_similarity(Y, X, np.ones(60), sets, every, 0.003, 0.03, 3.0, 0.7)
     assert 40 <= count < 50 and np.allclose(found.matrix(), truth.matrix(), atol=1e-6)
-    assert best_similarity(Y, X, np.ones(60), sets, every, 0.01, 0.1, 0.1)[1] < 40  # its scale is not allowed
+    assert (
+        best_similarity(Y, X, np.ones(60), sets, every, 0.003, 0.03, 3.0, 0.1)[1] < 40
+    )  # its scale is not allowed
+
+
+@pytest.mark.parametrize(("off", "count"), [((0.1, 0, 0), 4), ((0, 0.1, 0), 3)])
+def test_a_ray_may_be_off_along_the_epipolar_line_only(off, count):
+    """The other camera is a metre aside, the point two metres ahead: a fifth of its distance is a tenth of a radian.
+
+    The ray may err by .01 there. Both looks miss by about 2 along the line (.1² is .01² + .5² .2², less what the distance's
+    ratio, which is right, takes back), across it by 100.
+    """
+    X = np.array([[0.5, 0.4, 3], [-0.5, 0.4, 3], [0, -0.5, 2], [0, 0, 2]])
+    aside = Sim3(1.0, np.eye(3), np.array([1.0, 0, 0]))
+    Xi = X + 2 * np.array(off) * (np.arange(4) == 3)[:, None]
+    sets = np.array([[0, 1, 2]])
+    found, agreeing = best_similarity(
+        Xi, aside.inverse().apply(X), np.ones(4), sets, np.arange(4), 0.01, 0.2, 3.0, 0.7
+    )
+    assert np.allclose(found.matrix(), aside.matrix(), atol=1e-9) and agreeing == count
 
 
 def misfits(poses, edges, config):
-    """What `refine` makes small, a match and a look at a time: residuals (N, 4) in sigmas, weights (N,)."""
-    rows, weights = [], []
+    """What `refine` makes small, a match and a look at a time: residuals (N, 4) of rays and log distance, what whitens them
+    (N, 4, 4), weights (N,). How they move where the other's distance is another is found by trying.
+    """
+    residuals, whiten, weights = [], [], []
+    own_noise = np.diag([config.ray_sigma_rad**2] * 3 + [config.log_depth_sigma**2])
     for e in edges:
         for i, j, Xi, Xj in ((e.i, e.j, e.Xi, e.Xj), (e.j, e.i, e.Xj, e.Xi)):
-            away = poses[j].apply(Xj) - poses[i].t
-            length, own = np.linalg.norm(away, axis=1), np.linalg.norm(Xi, axis=1)
-            rays = away / length[:, None] - Xi / own[:, None] @ poses[i].R.T
-            depth = np.log(length / own / poses[i].s)
-            rows.append(np.c_[rays / config.ray_sigma_rad, depth / config.log_depth_sigma])
-            weights.append(e.weight)
-    return np.concatenate(rows), np.concatenate(weights)
+            own = np.linalg.norm(Xi, axis=1)
+
+            def seen(factor, i=i, j=j, Xi=Xi, Xj=Xj, own=own):
+                away = poses[j].apply(factor * Xj) - poses[i].t
+                length = np.linalg.norm(away, axis=1)
+                rays = away / length[:, None] - Xi / own[:, None] @ poses[i].R.T
+                return np.c_[rays, np.log(length / own / poses[i].s)]
+
+            moves = (seen(np.exp(1e-5)) - seen(np.exp(-1e-5))) / 2e-5 * config.log_depth_sigma
+            covariance = own_noise + moves[:, :, None] * moves[:, None]
+            residuals.append(seen(1.0)), weights.append(e.weight)
+            whiten.append(np.linalg.inv(np.linalg.cholesky(covariance)))
+    return np.concatenate(residuals), np.concatenate(whiten), np.concatenate(weights)
 
 
 def refine_twin(poses, edges, fixed, config):
@@ -142,15 +170,16 @@ def refine_twin(poses, edges, fixed, config):
     def moved(poses, delta):
         return poses | {k: Sim3.step(d) @ poses[k] for k, d in zip(free, delta.reshape(-1, 7), strict=True)}
 
-    def weighted(poses, root):
+    def weighted(poses, whiten):
         prior = [np.log(poses[k].s / start[k].s) / config.scale_prior for k in free]
-        return np.r_[(root[:, None] * misfits(poses, edges, config)[0]).ravel(), prior]
+        return np.r_[np.einsum("nab,nb->na", whiten, misfits(poses, edges, config)[0]).ravel(), prior]
 
     for _ in range(30):
-        r, weight = misfits(poses, edges, config)
-        root = np.sqrt(weight) / (1 + (r**2).sum(1) / config.robust_width**2)
-        J = [weighted(moved(poses, d), root) - weighted(moved(poses, -d), root) for d in steps]
-        delta = -np.linalg.lstsq(np.stack(J, 1) / 2e-6, weighted(poses, root), rcond=None)[0]
+        r, whiten, weight = misfits(poses, edges, config)
+        square = (np.einsum("nab,nb->na", whiten, r) ** 2).sum(1)
+        whiten = whiten * (np.sqrt(weight) / (1 + square / config.robust_width**2))[:, None, None]
+        J = [weighted(moved(poses, d), whiten) - weighted(moved(poses, -d), whiten) for d in steps]
+        delta = -np.linalg.lstsq(np.stack(J, 1) / 2e-6, weighted(poses, whiten), rcond=None)[0]
         poses = moved(poses, delta)
     return poses
 

@@ -32,7 +32,7 @@ def go_on(mapper, place, poses, first=0.0):
     return mapper
 
 
-@pytest.mark.parametrize(("inliers", "believed"), [(0.35, False), (0.45, True)])
+@pytest.mark.parametrize(("inliers", "believed"), [(0.45, False), (0.55, True)])
 def test_a_lost_camera_does_not_believe_a_few_matches_that_a_loop_would(monkeypatch, inliers, believed):
     atlas = Atlas(CONFIG, LoopConfig(), 1, "none")
     atlas.graph.add(0, Sim3.identity(), 0)

@@ -3,6 +3,17 @@
 A match says that pixel a of view i and pixel b of view j are one point. Its residuals are the directions in which each
 camera sees the other's point, which good matches know well, and the ratio of the distances, which a pointmap knows less
 well (rays beat raw 3D distances: a pointmap's error lies along its rays).
+
+The noise: a match's ray is known to σr = `ray_sigma_rad` in every direction, each of its two log distances to σd =
+`log_depth_sigma`. Camera i, in whose frame that of j is at b, sees j's point in the direction u at the distance d. Were that
+point farther from j by the factor exp ε, it would move by ε (d u − b): its direction by ε a, a = −(I − u uᵀ) b / d, its log
+distance by ε g, g = 1 − u·b / d. So the residuals r = (u − ray of i, log d − log distance of i) have the covariance
+
+    D + σd² v vᵀ,    D = diag(σr², σr², σr², σd²),    v = (a, g),
+
+and a look at a match misses by rᵀ D⁻¹ r − (vᵀ D⁻¹ r)² / (σd⁻² + vᵀ D⁻¹ v) (Sherman-Morrison), called its misfit. Along the
+epipolar line, where a says that the distance may be to blame, a ray counts for little; across it, for all it is worth. A match
+agrees if the mean misfit of its two looks is less than `robust_width`².
 """
 
 from __future__ import annotations
@@ -87,7 +98,7 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
     some = rng.choice(m, min(m, config.scored_matches), replace=False)
     start, agreeing = best_similarity(
         *(edge.Xi, edge.Xj, edge.weight, sets, some),
-        *(config.inlier_angle_rad, config.inlier_log_ratio, config.max_log_scale),
+        *(config.ray_sigma_rad, config.log_depth_sigma, config.robust_width, config.max_log_scale),
     )
     if agreeing * m / len(some) < config.min_matches / 2:
         return None
@@ -100,7 +111,8 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
 def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment | None:
     """What all matches of a pair say near T_ij: one Gauss-Newton step from there, and how sure they are of it.
 
-    Their errors are taken to be as large, and as alike within a cell of the image, as their residuals are. So the sum over
+    Their errors are taken to be as large, and as alike within a cell of the image, as the residuals of those that agree are:
+    of rays, across the epipolar lines. So the sum over
     many pairs of ξᵀ covariance⁻¹ ξ with ξ = log (T_ij⁻¹ T) is, near its least, that of all their matches' residuals but for
     one factor a pair: a pose graph of such edges is bundle adjustment at the price of a pose graph. None as for `align_pair`.
     """
@@ -109,14 +121,8 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
     A, pull, scatter, cells = np.empty((7, 7)), np.empty(7), np.empty((7, 7)), np.empty(1, np.int64)
     count = library().pair_equations(
         *(pose_table({edge.j: T_ij}), edge.Xi, edge.Xj, edge.weight, m),
-        *(
-            config.inlier_angle_rad,
-            config.inlier_log_ratio,
-            fewest,
-            LEAST_RAY_SIGMA_RAD,
-            LEAST_LOG_DEPTH_SIGMA,
-        ),
-        *(config.robust_width, CELL_RAD, A, pull, scatter, cells),
+        *(config.ray_sigma_rad, config.log_depth_sigma, config.robust_width, fewest),
+        *(LEAST_RAY_SIGMA_RAD, LEAST_LOG_DEPTH_SIGMA, CELL_RAD, A, pull, scatter, cells),
     )
     if count < fewest:
         return None

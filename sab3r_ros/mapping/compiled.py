@@ -33,13 +33,15 @@ ARGUMENTS = {
     ),
     "peaks": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, REALS),
     "points_at": (FLOATS, COUNT, COUNT, REALS, COUNT, REAL, REALS),
-    "best_similarity": (*(REALS, REALS, REALS, NUMBERS, COUNT, NUMBERS, COUNT, REAL, REAL, REAL, REALS),),
+    "best_similarity": (
+        *(REALS, REALS, REALS, NUMBERS, COUNT, NUMBERS, COUNT, REAL, REAL, REAL, REAL, REALS),
+    ),
     "refine": (
         *(REALS, COUNT, FLAGS, NUMBERS, NUMBERS, COUNT, REALS, REALS, REALS, REALS, COUNT),
         *(REAL, REAL, REAL, REAL, COUNT),
     ),
     "pair_equations": (
-        *(REALS, REALS, REALS, REALS, COUNT, REAL, REAL, COUNT, REAL, REAL, REAL, REAL),
+        *(REALS, REALS, REALS, REALS, COUNT, REAL, REAL, REAL, COUNT, REAL, REAL, REAL),
         *(REALS, REALS, REALS, NUMBERS),
     ),
     "grid_equations": (
@@ -151,19 +153,21 @@ def best_similarity(
     weight: np.ndarray,
     sets: np.ndarray,
     some: np.ndarray,
-    angle_rad: float,
-    log_ratio: float,
+    ray_sigma_rad: float,
+    log_depth_sigma: float,
+    width: float,
     most_log_scale: float,
 ) -> tuple[Sim3, int]:
-    """Of the similarities Xi ≈ S Xj of three matches each, sets (H, 3) int64, the one with which most of the weight of the
-    matches `some` (S,) int64 agrees, and with how many of them.
+    """Of the similarities Xi ≈ S Xj of three matches each, sets (H, 3) int64, the one that the matches `some` (S,) int64
+    support most, and how many of them do.
 
-    Xi, Xj: (M, 3). weight: (M,). A match agrees if both cameras see the other's point in the matched direction, within
-    angle_rad, at the matched distance, within log_ratio. One whose log scale exceeds most_log_scale is none.
+    Xi, Xj: (M, 3). weight: (M,). A match supports it by its weight times 1 − misfit / width², or not at all, of its misfit
+    (alignment.py) the mean of both cameras' looks. One whose log scale exceeds most_log_scale is none.
     """
     best = np.array([1, *np.eye(3).ravel(), 0, 0, 0], float)
     Xi, Xj, weight = (np.ascontiguousarray(a, float) for a in (Xi, Xj, weight))
     count = library().best_similarity(
-        *(Xi, Xj, weight, sets, len(sets), some, len(some), angle_rad, log_ratio, most_log_scale, best)
+        *(Xi, Xj, weight, sets, len(sets), some, len(some), ray_sigma_rad, log_depth_sigma, width),
+        *(most_log_scale, best),
     )
     return Sim3(float(best[0]), best[1:10].reshape(3, 3).copy(), best[10:].copy()), count
