@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from sab3r_ros.config import AlignmentConfig, LoopConfig
+from sab3r_ros.evaluation.clips import desk_clip
 from sab3r_ros.geometry.sim3 import Sim3, umeyama
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.mapping.window import Window
-from sab3r_ros.model.feature_model import FeatureModel
+from sab3r_ros.model.feature_model import FeatureModel, load_model
 from sab3r_ros.training.shards import Shard, Vocabulary
 from sab3r_ros.types import Frame
+
+Row = tuple[str, str, str]  # what, goal, measured
 
 ROOT = Path(__file__).parents[1]
 DESK = ROOT / "test" / "data" / "tum_fr2desk20"
@@ -43,6 +47,11 @@ def desk() -> Clip:
         frames.append(Frame(read(file), stamp))
         poses.append(pose(row[1:4], row[4:8]))
     return Clip("desk", frames, np.stack(poses))
+
+
+def calibrated_desk() -> Clip:
+    """The desk with its published lens undone and its intrinsics given."""
+    return replace(desk(), name="desk, calibrated", frames=desk_clip(DESK))
 
 
 def kitchen(folder: Path) -> Clip:
@@ -93,12 +102,28 @@ def mapped(model: FeatureModel, clip: Clip, every: bool = False) -> IncrementalM
     return mapper
 
 
-def compared(model: FeatureModel, clip: Clip, mapper: IncrementalMapper) -> tuple[float, float]:
-    """ATE of the map's keyframes, and of the same frames chained, metres."""
-    trajectory, stamps = mapper.trajectory(), np.array([f.stamp for f in clip.frames])
-    rows = [int(np.abs(stamps - t).argmin()) for t in trajectory.stamps]
+@dataclass(frozen=True)
+class Compared:
+    """ATE of the map's largest piece, and of the same frames chained, metres. keyframes: that it holds."""
+
+    ours_m: float
+    chained_m: float
+    keyframes: int
+
+    def __str__(self) -> str:
+        return f"{self.ours_m:.4f} / {self.chained_m:.4f}, {self.keyframes} keyframes of the largest piece"
+
+
+def compared(model: FeatureModel, clip: Clip, mapper: IncrementalMapper) -> Compared:
+    """Poses of two pieces of a map have no relation: only those of the largest are compared."""
+    trajectory, graph = mapper.trajectory(), mapper.atlas.graph
+    stamps = np.array([f.stamp for f in clip.frames])
+    pieces = np.array([graph.piece_of(k) for k in mapper.atlas.stamps])
+    kept = pieces == np.bincount(pieces).argmax()
+    rows = [int(np.abs(stamps - t).argmin()) for t in trajectory.stamps[kept]]
     truth = clip.T_WC[rows]
-    return ate(trajectory.T_WC, truth), ate(chained(model, [clip.frames[r] for r in rows]), truth)
+    chain = chained(model, [clip.frames[r] for r in rows])
+    return Compared(ate(trajectory.T_WC[kept], truth), ate(chain, truth), int(kept.sum()))
 
 
 def chained(model: FeatureModel, frames: list[Frame]) -> np.ndarray:
@@ -114,3 +139,29 @@ def chained(model: FeatureModel, frames: list[Frame]) -> np.ndarray:
             window.keep_last(1)
         poses.append(T.rigid())
     return np.stack(poses)
+
+
+def clips_part(folder: Path | None) -> list[Row]:
+    model, rows = load_model("mini"), []
+    for clip in [desk(), calibrated_desk(), *([kitchen(folder)] if folder else [])]:
+        mapper = mapped(model, clip)
+        result = compared(model, clip, mapper)
+        what = f"{clip.name}, {model.identity}: ATE m ours / pairwise chaining"
+        of = f"of a path of {path_length(clip.T_WC):.2f} m, {mapper.status().keyframes} keyframes, {mapper.status().loops} loops"
+        rows.append((what, "ours better", f"{result} {of}"))
+    return rows
+
+
+def laps_part(shard: Path) -> list[Row]:
+    model, rows, results = load_model("mini"), [], []
+    for clip in tqdm(list(laps(shard)), "laps", leave=False, disable=None):
+        mapper = mapped(model, clip, every=True)
+        results.append(compared(model, clip, mapper))
+        status = mapper.status()
+        what = f"{clip.name}: {status.keyframes} of {len(clip.frames)} keyframes, {status.pieces} pieces, {status.loops} loops"
+        rows.append((what, "ours better", f"{results[-1]} of a path of {path_length(clip.T_WC):.1f} m"))
+    ours, chain = np.array([[r.ours_m, r.chained_m] for r in results]).T
+    middle = f"{np.median(ours):.3f} / {np.median(chain):.3f}"
+    better, held = int((ours < chain).sum()), sum(r.keyframes for r in results)
+    what = f"{len(results)} laps, {held} keyframes in largest pieces, {model.identity}: median ATE m ours / chaining; better in"
+    return [*rows, (what, "ours better", f"{middle}; {better}")]
