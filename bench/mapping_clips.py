@@ -54,12 +54,12 @@ def calibrated_desk() -> Clip:
     return replace(desk(), name="desk, calibrated", frames=desk_clip(DESK))
 
 
-def kitchen(folder: Path) -> Clip:
-    """7-Scenes: every frame whose pose is there. The poses are the depth camera's: near enough for a trajectory."""
-    files = [f for f in sorted(folder.glob("*.color.jpg")) if int(f.name[6:12]) >= KITCHEN_FROM]
+def kitchen(folder: Path, first: int = 0) -> Clip:
+    """7-Scenes: every frame from the `first` whose pose is there. The poses are the depth camera's: near enough."""
+    files = [f for f in sorted(folder.glob("*.color.jpg")) if int(f.name[6:12]) >= first]
     frames = [Frame(read(f), int(f.name[6:12]) / 30) for f in files]
     poses = [np.loadtxt(str(f).replace("color.jpg", "pose.txt")) for f in files]
-    return Clip("kitchen", frames, np.stack(poses))
+    return Clip(f"kitchen from frame {first}", frames, np.stack(poses))
 
 
 def laps(shard: Path) -> Iterator[Clip]:
@@ -143,7 +143,8 @@ def chained(model: FeatureModel, frames: list[Frame]) -> np.ndarray:
 
 def clips_part(folder: Path | None) -> list[Row]:
     model, rows = load_model("mini"), []
-    for clip in [desk(), calibrated_desk(), *([kitchen(folder)] if folder else [])]:
+    kitchens = [kitchen(folder, first) for first in (KITCHEN_FROM, 0)] if folder else []
+    for clip in [desk(), calibrated_desk(), *kitchens]:
         mapper = mapped(model, clip)
         result = compared(model, clip, mapper)
         what = f"{clip.name}, {model.identity}: ATE m ours / pairwise chaining"
