@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -56,7 +57,7 @@ inline __attribute__((always_inline)) int32_t whole_dot(const int8_t* code, cons
   return sum;
 }
 
-constexpr int kLanes = 8, kBatch = 512, kSketch = 8;
+constexpr int kLanes = 8, kBatch = 512, kSketch = 8, kAhead = 16;
 typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t Wholes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -185,63 +186,139 @@ int64_t numbers_in(const int32_t* cells, int64_t n, Cells<Row> all, const float*
   return n;
 }
 
-// The cells whose share of the softmax reaches `least`, their shares, and of all cells the rank: the query's logit less
-// the logarithm of the pool's sum. codes: where those of each block lie (a row: dim), null if it is passed over; a cell has
-// its surest voxel's. directions (1 + rivals + removed, padded: dim and zeros to a multiple of 8): of the query, of phrases
-// beside the pool and of the pool's nouns that do not compete. taken (256): which nouns those are. whole (dim) times step:
-// the query's direction, rounded; brief (8) times brief_step: weights that with a sketch (8) give at least the query's logit
-// less slack, so that most codes are not read. Cells that are under `bound` by it are no candidates unless their likeliest noun is taken.
-// Returns how many.
+// Sums of the products of kLanes sketches (8 bytes each) with weights: a sketch is two words, taken apart byte by byte.
+inline __attribute__((always_inline)) void products(const int8_t* sketch, const float* weights, Floats& sums) {
+  Floats half[2] = {};  // of each sketch the sums of both words
+  for (int h = 0; h < 2; ++h) {
+    const Wholes words = *(const Wholes*)(sketch + 4 * kLanes * h);
+    for (int byte = 0; byte < 4; ++byte) {
+      const float a = weights[byte], b = weights[4 + byte];
+      half[h] += __builtin_convertvector((words << (24 - 8 * byte)) >> 24, Floats) * Floats{a, b, a, b, a, b, a, b};
+    }
+  }
+  sums = __builtin_shuffle(half[0], half[1], Wholes{0, 2, 4, 6, 8, 10, 12, 14}) +
+         __builtin_shuffle(half[0], half[1], Wholes{1, 3, 5, 7, 9, 11, 13, 15});
+}
+
+// What is known of all cells beside their voxels. codes: where those of each block lie (a row: dim), null if it is passed
+// over; a cell has its surest voxel's. gain times a code is a feature whose product with a direction is a logit; competition
+// is the logarithm of the pool's sum, top its likeliest noun; sketch (8) gives a bound of every logit.
+struct Known {
+  const int8_t* const* codes;
+  int64_t dim;
+  const float *gain, *competition;
+  const uint8_t* top;
+  const int8_t* sketch;
+};
+
+// A query: whole (dim) times step is its direction, rounded; a logit is at most a sketch times brief (8) and slack.
+struct Query {
+  const int16_t* whole;
+  float step;
+  const float* brief;
+  float slack;
+};
+
+// Most that the query's logit less the competition can be, of cells begin to end.
+inline __attribute__((always_inline)) void at_most(const Known& known, const Query& query, int64_t begin, int64_t end,
+                                                   float* most) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) {
+    Floats sums;
+    products(known.sketch + kSketch * i, query.brief, sums);
+    *(Floats*)(most + i - begin) = sums + query.slack - *(const Floats*)(known.competition + i);
+  }
+  for (; i < end; ++i) {
+    float sum = query.slack - known.competition[i];
+    for (int k = 0; k < kSketch; ++k) sum += known.sketch[kSketch * i + k] * query.brief[k];
+    most[i - begin] = sum;
+  }
+}
+
+inline __attribute__((always_inline)) float rank_of(const Known& known, const Query& query, const int8_t* code, int64_t i) {
+  return whole_dot(code, query.whole, known.dim) * (query.step * known.gain[i]) - known.competition[i];
+}
+
+// The cells whose share of the softmax reaches `least`, and their shares. directions (1 + rivals + removed, padded: dim and
+// zeros to a multiple of 8): of the query, of phrases beside the pool and of the pool's nouns that do not compete. taken (256):
+// which nouns those are. Cells whose logit less the competition is under `bound` are no candidates unless their likeliest noun
+// is taken. Returns how many.
 template <class Row>
-inline __attribute__((always_inline)) int64_t likely_of(
-    const int8_t* const* codes, Cells<Row> all, int64_t dim, const float* gain, const float* competition,
-    const uint8_t* top, const int8_t* sketch, const float* directions, int64_t padded, const int16_t* whole, float step,
-    const int16_t* brief, float brief_step, float slack, int64_t rivals, int64_t removed, const uint8_t* taken,
-    float bound, float least, float least_rest, float* ranks, int32_t* cells, float* shares) {
-  const int64_t many = 1 + rivals + removed;
-  std::vector<float> feature(padded, 0.f), part(many * kBatch);
-  int32_t some[kBatch];
-  const int8_t* code[kBatch];
-  int64_t count = 0;
+inline __attribute__((always_inline)) int64_t likely_of(const Cells<Row>& all, const Known& known, const Query& query,
+                                                        const float* directions, int64_t padded, int64_t rivals,
+                                                        int64_t removed, const uint8_t* taken, float bound, float least,
+                                                        float least_rest, int32_t* cells, float* shares) {
+  const int64_t many = 1 + rivals + removed, dim = known.dim;
+  std::vector<const int8_t*> codes;
+  float most[kBatch];
+  int64_t possible = 0;  // what passes is written over `cells`, which is ahead of what is read
   for (int64_t block = 0; block < all.blocks; ++block) {
-    if (!codes[block]) std::fill(ranks + all.own[block], ranks + all.own[block + 1], -INFINITY);
-    for (int64_t begin = all.own[block]; codes[block] && begin < all.own[block + 1]; begin += kBatch) {
-      const int64_t end = std::min<int64_t>(all.own[block + 1], begin + kBatch);
-      int64_t possible = 0, found = 0;
+    for (int64_t begin = all.own[block]; known.codes[block] && begin < all.own[block + 1]; begin += kBatch) {
+      const int64_t end = std::min<int64_t>(all.own[block + 1], begin + kBatch), before = possible;
+      at_most(known, query, begin, end, most);
       for (int64_t i = begin; i < end; ++i) {
-        ranks[i] = whole_dot(sketch + kSketch * i, brief, kSketch) * brief_step + slack - competition[i];
-        some[possible] = int32_t(i);
-        possible += ranks[i] >= bound || taken[top[i]];
+        cells[possible] = int32_t(i);
+        possible += (most[i - begin] >= bound) | taken[known.top[i]];
       }
-      for (int64_t c = 0; c < possible; ++c) {
-        code[c] = codes[block] + dim * int64_t(all.rows[all.first[some[c]]]);
-        for (int64_t byte : {int64_t(0), dim - 1}) __builtin_prefetch(code[c] + byte);  // lies anywhere in the block
-      }
-      for (int64_t c = 0; c < possible; ++c) {
-        const int64_t i = some[c];
-        code[found] = code[c];
-        const float logit = whole_dot(code[found], whole, dim) * (step * gain[i]);
-        ranks[i] = logit - competition[i];
-        some[found] = int32_t(i);
-        found += ranks[i] >= bound || taken[top[i]];
-      }
-      for (int64_t c = 0; c < found; ++c) {
-        const int64_t i = some[c];
-        for (int64_t k = 0; k < dim; ++k) feature[k] = gain[i] * code[c][k];
-        for (int64_t p = 0; p < many; ++p)
-          part[p * kBatch + c] = dot(feature.data(), directions + p * padded, padded) - competition[i];
-      }
-      for (int64_t p = 0; p < many; ++p) exponentials(&part[p * kBatch], found);
-      for (int64_t c = 0; c < found; ++c) {
-        float gone = 0, beside = 0;
-        for (int64_t p = 1; p < many; ++p) (p <= rivals ? beside : gone) += part[p * kBatch + c];
-        const float own = part[c], sum = own + std::max(1 - gone, least_rest) + beside;
-        cells[count] = some[c], shares[count] = own / sum;
-        count += own >= least * sum;
+      for (int64_t c = before; c < possible; ++c)
+        codes.push_back(known.codes[block] + dim * int64_t(all.rows[all.first[cells[c]]]));
+    }
+  }
+  std::vector<float> feature(padded, 0.f), part(many * kBatch);
+  const int8_t* code[kBatch];
+  int64_t count = 0, found = 0, start = 0;  // cells before `count` are told, from `start` on `found` wait
+  for (int64_t c = 0; c < possible || found; ++c) {
+    if (c < possible) {
+      if (c + kAhead < possible)  // it lies anywhere in its block
+        for (int64_t byte : {int64_t(0), dim - 1}) __builtin_prefetch(codes[c + kAhead] + byte);
+      const int32_t i = cells[c];
+      code[found] = codes[c], cells[start + found] = i;
+      found += (rank_of(known, query, codes[c], i) >= bound) | taken[known.top[i]];
+      if (found < kBatch && c + 1 < possible) continue;
+    }
+    for (int64_t k = 0; k < found; ++k) {
+      const int32_t i = cells[start + k];
+      for (int64_t d = 0; d < dim; ++d) feature[d] = known.gain[i] * code[k][d];
+      for (int64_t p = 0; p < many; ++p)
+        part[p * kBatch + k] = dot(feature.data(), directions + p * padded, padded) - known.competition[i];
+    }
+    for (int64_t p = 0; p < many; ++p) exponentials(&part[p * kBatch], found);
+    for (int64_t k = 0; k < found; ++k) {
+      float gone = 0, beside = 0;
+      for (int64_t p = 1; p < many; ++p) (p <= rivals ? beside : gone) += part[p * kBatch + k];
+      const float own = part[k], sum = own + std::max(1 - gone, least_rest) + beside;
+      cells[count] = cells[start + k], shares[count] = own / sum;
+      count += own >= least * sum;
+    }
+    start = count, found = 0;
+  }
+  return count;
+}
+
+// The `wanted` cells whose logit less the competition is largest, in any order. Returns how many there are.
+template <class Row>
+inline __attribute__((always_inline)) int64_t nearest_of(const Cells<Row>& all, const Known& known, const Query& query,
+                                                         int64_t wanted, int32_t* cells) {
+  std::vector<std::pair<float, int32_t>> best;  // a heap, the least of them in front
+  float most[kBatch];
+  for (int64_t block = 0; block < all.blocks; ++block) {
+    for (int64_t begin = all.own[block]; known.codes[block] && begin < all.own[block + 1]; begin += kBatch) {
+      const int64_t end = std::min<int64_t>(all.own[block + 1], begin + kBatch);
+      at_most(known, query, begin, end, most);
+      for (int64_t i = begin; i < end; ++i) {
+        const bool full = int64_t(best.size()) == wanted;
+        if (full && most[i - begin] <= best.front().first) continue;
+        const int8_t* code = known.codes[block] + known.dim * int64_t(all.rows[all.first[i]]);
+        const float rank = rank_of(known, query, code, i);
+        if (full && rank <= best.front().first) continue;
+        if (full) std::pop_heap(best.begin(), best.end(), std::greater<>()), best.pop_back();
+        best.emplace_back(rank, int32_t(i));
+        std::push_heap(best.begin(), best.end(), std::greater<>());
       }
     }
   }
-  return count;
+  for (size_t k = 0; k < best.size(); ++k) cells[k] = best[k].second;
+  return best.size();
 }
 
 }  // namespace
@@ -289,15 +366,22 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
                             const Row* rows, const float* const* points, float cell_m, int64_t* numbers) {             \
     return numbers_in<Row>(cells, n, {first, own, blocks, rows}, points, cell_m, numbers);                             \
   }                                                                                                                    \
-  WIDE int64_t likely_of_##BITS(const int8_t* const* codes, const int32_t* first, const int32_t* own, int64_t blocks,  \
-                                const Row* rows, int64_t dim, const float* gain, const float* competition,             \
-                                const uint8_t* top, const int8_t* sketch, const float* directions, int64_t padded,     \
-                                const int16_t* whole, float step, const int16_t* brief, float brief_step, float slack, \
-                                int64_t rivals, int64_t removed, const uint8_t* taken, float bound, float least,       \
-                                float least_rest, float* ranks, int32_t* cells, float* shares) {                       \
-    return likely_of<Row>(codes, {first, own, blocks, rows}, dim, gain, competition, top, sketch, directions, padded,  \
-                          whole, step, brief, brief_step, slack, rivals, removed, taken, bound, least, least_rest,     \
-                          ranks, cells, shares);                                                                       \
+  WIDE int64_t likely_of_##BITS(                                                                                       \
+      const int8_t* const* codes, const int32_t* first, const int32_t* own, int64_t blocks, const Row* rows,           \
+      int64_t dim, const float* gain, const float* competition, const uint8_t* top, const int8_t* sketch,              \
+      const int16_t* whole, float step, const float* brief, float slack, const float* directions, int64_t padded,      \
+      int64_t rivals, int64_t removed, const uint8_t* taken, float bound, float least, float least_rest,               \
+      int32_t* cells, float* shares) {                                                                                 \
+    return likely_of<Row>({first, own, blocks, rows}, {codes, dim, gain, competition, top, sketch},                    \
+                          {whole, step, brief, slack}, directions, padded, rivals, removed, taken, bound, least,       \
+                          least_rest, cells, shares);                                                                  \
+  }                                                                                                                    \
+  WIDE int64_t nearest_of_##BITS(                                                                                      \
+      const int8_t* const* codes, const int32_t* first, const int32_t* own, int64_t blocks, const Row* rows,           \
+      int64_t dim, const float* gain, const float* competition, const uint8_t* top, const int8_t* sketch,              \
+      const int16_t* whole, float step, const float* brief, float slack, int64_t wanted, int32_t* cells) {             \
+    return nearest_of<Row>({first, own, blocks, rows}, {codes, dim, gain, competition, top, sketch},                   \
+                           {whole, step, brief, slack}, wanted, cells);                                                \
   }
 
 FOR_ROWS(16, uint16_t)

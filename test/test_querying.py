@@ -95,8 +95,13 @@ def test_pruning_finds_what_an_exact_look_at_every_cell_finds(seed, query, least
     clear = np.abs(exact / least - 1) > 0.01
     assert set(every[(exact >= least) & clear]) == set(cells[clear[cells]].tolist())
     np.testing.assert_allclose(share, exact[cells], rtol=5e-3)
-    ranks, logit = scorer.ranks(ready, phrases), scorer.cosines(features, phrases.directions[:, :1])[:, 0]
-    np.testing.assert_allclose(ranks + ready.competition, logit / scorer.temperature, atol=0.01)
+    logit = scorer.cosines(features, phrases.directions[:, :1])[:, 0] / scorer.temperature
+    ranks = logit - ready.competition
+    for wanted in (1, 20, 500):
+        nearest = scorer.nearest(ready, phrases, wanted)
+        others = np.setdiff1d(every, nearest)
+        assert len(nearest) == min(wanted, 300) and (np.diff(nearest) > 0).all()
+        assert ranks[nearest].min() > ranks[others].max(initial=-np.inf) - 0.01
 
 
 def featured(*parts):

@@ -33,6 +33,8 @@ VOXELS = {
     "16": (ROWS, ROWS, COUNT, SHORTS),
     "32": (ROWS, ROWS, COUNT, ROWS),
 }  # of `Cells`, by the bits of a row
+KNOWN = (COUNT, FLOATS, FLOATS, BYTES, CODES)  # of all cells
+QUERY = (STEPS, FLOAT, FLOATS, FLOAT)
 ARGUMENTS = {
     **{f"rows_in_{bits}": (ROWS, COUNT, *voxels, NUMBERS, NUMBERS, ROWS) for bits, voxels in VOXELS.items()},
     **{f"colors_in_{bits}": (ROWS, COUNT, *voxels, TABLE, BYTES) for bits, voxels in VOXELS.items()},
@@ -41,11 +43,13 @@ ARGUMENTS = {
     },
     **{
         f"likely_of_{bits}": (
-            *(TABLE, *voxels, COUNT, FLOATS, FLOATS, BYTES, CODES, FLOATS, COUNT),
-            *(STEPS, FLOAT, STEPS, FLOAT, FLOAT, COUNT, COUNT, FLAGS),
-            *(FLOAT, FLOAT, FLOAT, FLOATS, ROWS, FLOATS),
+            *(TABLE, *voxels, *KNOWN, *QUERY, FLOATS, COUNT, COUNT, COUNT, FLAGS),
+            *(FLOAT, FLOAT, FLOAT, ROWS, FLOATS),
         )
         for bits, voxels in VOXELS.items()
+    },
+    **{
+        f"nearest_of_{bits}": (TABLE, *voxels, *KNOWN, *QUERY, COUNT, ROWS) for bits, voxels in VOXELS.items()
     },
     "grouped": (
         *(NUMBERS, COUNT, COUNT, NUMBERS, FLOATS, BYTES, NUMBERS, ROWS, NUMBERS, REALS, REALS, FLOATS),
@@ -62,6 +66,20 @@ ARGUMENTS = {
 @cache
 def library() -> SimpleNamespace:
     return load("_cells", ARGUMENTS, QUICK)
+
+
+class Known(NamedTuple):
+    """What is known of C cells of B blocks beside their voxels.
+
+    places: (B,) addresses of the blocks' codes, 0 for blocks that are passed over. gain, competition: (C,) float32, top: (C,)
+    uint8 and sketch: (C, 8) int8, of a `PreparedMap`.
+    """
+
+    places: np.ndarray
+    gain: np.ndarray
+    competition: np.ndarray
+    top: np.ndarray
+    sketch: np.ndarray
 
 
 class Cells(NamedTuple):
@@ -111,11 +129,7 @@ class Cells(NamedTuple):
 
     def likely(
         self,
-        places: np.ndarray,
-        gain: np.ndarray,
-        competition: np.ndarray,
-        top: np.ndarray,
-        sketch: np.ndarray,
+        known: Known,
         most: tuple[np.ndarray, float],
         directions: np.ndarray,
         rivals: int,
@@ -123,47 +137,46 @@ class Cells(NamedTuple):
         bound: float,
         least: float,
         least_rest: float,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One pass over the cells of a `PreparedMap`: those whose share of the softmax is at least `least`, their shares, and
-        (C,) float32, of all cells, the query's logit less `competition`, or, where that rules a cell out, a bound of it.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One pass over the cells: those whose share of the softmax is at least `least`, and their shares.
 
-        places: (B,) addresses of the blocks' codes, 0 for blocks that are passed over: of their cells the last is −inf.
         most: (8,) weights and a slack: the logit is at most sketch @ weights + slack.
         directions: (D, 1 + rivals + R) of the query, of phrases that compete beside the nouns, and of the R nouns, by numbers
-        `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell under `bound` is left
-        out unless its top noun is taken: by a query rounded to WHOLE steps; shares are exact.
+        `taken`, that do not. Of the nouns' competition a share of least_rest stays at least. A cell whose logit less the
+        competition is under `bound` is left out unless its top noun is taken: by a query rounded to WHOLE steps; shares are
+        exact.
         """
-        n, dim = len(gain), len(directions)
+        n, dim = len(known.gain), len(directions)
         padded = np.zeros((directions.shape[1], -(-dim // LANES) * LANES), np.float32)
         padded[:, :dim] = directions.T
-        step = max(float(np.abs(padded[0]).max(initial=0)), 1e-12) / min(WHOLE, (2**31 - 1) // (128 * dim))
-        whole = np.rint(directions[:, 0] / step).astype(np.int16)
-        weights, slack = most
-        brief_step = max(float(np.abs(weights).max()), 1e-12) / WHOLE
-        brief = np.rint(weights / brief_step).astype(np.int16)
-        slack += brief_step / 2 * 128 * len(weights)  # what rounding takes away
-        out, shares, cells = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+        shares, cells = np.empty(n, np.float32), np.empty(n, np.int32)
         gone = np.zeros(256, bool)
         gone[taken] = True
         count = self._call(
-            *("likely_of", places, *self._voxels(), dim, gain, competition, top, sketch, padded),
-            *(
-                padded.shape[1],
-                whole,
-                step,
-                brief,
-                brief_step,
-                slack,
-                rivals,
-                len(taken),
-                gone,
-                bound,
-                least,
-                least_rest,
-            ),
-            *(out, cells, shares),
+            *("likely_of", *self._asked(known, directions[:, 0], most), padded, padded.shape[1]),
+            *(rivals, len(taken), gone, bound, least, least_rest, cells, shares),
         )
-        return cells[:count].copy(), shares[:count].copy(), out
+        return cells[:count].copy(), shares[:count].copy()
+
+    def nearest(
+        self, known: Known, most: tuple[np.ndarray, float], direction: np.ndarray, wanted: int
+    ) -> np.ndarray:
+        """The `wanted` cells, or all if there are fewer, whose logit less `competition` is largest, ascending.
+
+        most: as of `likely`. direction: (D,) of the query; it is rounded to WHOLE steps.
+        """
+        cells = np.empty(wanted, np.int32)
+        count = self._call("nearest_of", *self._asked(known, direction, most), wanted, cells)
+        return np.sort(cells[:count])
+
+    def _asked(self, known: Known, direction: np.ndarray, most: tuple[np.ndarray, float]) -> tuple:
+        """The first arguments of what looks at all cells."""
+        places, *columns = known
+        dim = len(direction)
+        step = max(float(np.abs(direction).max(initial=0)), 1e-12) / min(WHOLE, (2**31 - 1) // (128 * dim))
+        whole, (weights, slack) = np.rint(direction / step).astype(np.int16), most
+        brief = weights.astype(np.float32)
+        return (places, *self._voxels(), dim, *columns, whole, step, brief, slack)
 
     def _voxels(self) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
         return self.first, self.own, len(self.own) - 1, self.rows

@@ -245,9 +245,7 @@ class Locator:
             (nearest,) = self._objects(snapshot, label, search, 1)
             near, place, score = nearest.indices, nearest.centroid, nearest.score
         else:
-            ranks = self.scorer.ranks(search.prepared, search.phrases)
-            count = min(self.config.min_voxels, len(ranks))
-            nearest = np.sort(np.argpartition(ranks, len(ranks) - count)[-count:])
+            nearest = self.scorer.nearest(search.prepared, search.phrases, self.config.min_voxels)
             near, _ = search.prepared.rows_of(nearest)
             share = self.scorer.share(snapshot.features_of(near), search.phrases)
             place, score = snapshot.points_of(near)[share.argmax()], float(share.mean())

@@ -15,6 +15,7 @@ import numpy as np
 
 from sab3r_ros.config import LocateConfig
 from sab3r_ros.querying.calibration import calibration_of
+from sab3r_ros.querying.compiled import Known
 from sab3r_ros.querying.prepared import BLOCK, MapIndex, PreparedMap
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
@@ -189,7 +190,7 @@ class Scorer:
         looked[: len(known.looked)] = known.looked
         new = here & ~looked[: len(here)]
         if new.any():
-            cells, share, _ = self._looked(prepared, phrases, least, new)
+            cells, share = self._looked(prepared, phrases, least, new)
             looked[: len(here)] |= new
             cells, share = np.concatenate([known.cells, cells]), np.concatenate([known.share, share])
             order = np.argsort(cells, kind="stable")
@@ -199,15 +200,16 @@ class Scorer:
         good = np.flatnonzero(prepared.alive[mine])
         return mine[good], known.share[good]
 
-    def ranks(self, prepared: PreparedMap, phrases: PhraseSet) -> np.ndarray:
-        """(C,) float32 that ranks all cells, −inf for the dead."""
-        return self._looked(prepared, phrases, 1 - 1e-6, prepared.starts >= 0, np.inf)[2]
+    def nearest(self, prepared: PreparedMap, phrases: PhraseSet, wanted: int) -> np.ndarray:
+        """The living cells, so many or all, that are nearest to the query, ascending."""
+        query = phrases.directions[:, 0]
+        known, (weights, slack) = self._known(prepared, prepared.starts >= 0), self._most(query)
+        return prepared.cells.nearest(known, (weights, slack + ROUNDING), query, wanted)
 
     def _looked(
-        self, prepared: PreparedMap, phrases: PhraseSet, least: float, blocks: np.ndarray, slack: float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`likely` of the cells of some living blocks (B,) bool, and (C,) how near each comes at most: with an infinite slack,
-        how near.
+        self, prepared: PreparedMap, phrases: PhraseSet, least: float, blocks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`likely` of the cells of some living blocks (B,) bool.
 
         Sketches rule most cells out. Of the others one product of integers finds the cells that can reach it. Where the
         likeliest noun n competes with the query, no removed noun is likelier, so that the competitors hold at least
@@ -216,11 +218,20 @@ class Scorer:
         rivals, removed = phrases.distractors, phrases.taken
         directions = np.concatenate([phrases.directions[:, : 1 + rivals], self.pool[:, removed]], 1)
         bound = np.log(least / (1 - least) / (len(removed) + 1)) - ROUNDING
+        most = self._most(directions[:, 0])
+        known = self._known(prepared, blocks)
+        return prepared.cells.likely(known, most, directions, rivals, removed, bound, least, LEAST_REST)
+
+    def _most(self, direction: np.ndarray) -> tuple[np.ndarray, float]:
+        """A query's direction (D,) → weights and a slack: its logit is at most sketch @ weights + slack."""
+        weights, slack = self.index.sketcher.bound(direction)
+        return weights / self.temperature, slack / self.temperature
+
+    @staticmethod
+    def _known(prepared: PreparedMap, blocks: np.ndarray) -> Known:
+        """What is known of the cells of some blocks (B,) bool."""
         places = np.where(blocks, prepared.codes_at, np.uintp(0))
-        weights, most = self.index.sketcher.bound(directions[:, 0])
-        limit = weights / self.temperature, most / self.temperature + slack
-        columns = (places, prepared.gain, prepared.competition, prepared.top, prepared.sketch)
-        return prepared.cells.likely(*columns, limit, directions, rivals, removed, bound, least, LEAST_REST)
+        return Known(places, prepared.gain, prepared.competition, prepared.top, prepared.sketch)
 
     def score(self, regions: Regions, common: float) -> np.ndarray:
         """(R,) scores 0..1 of a map's candidates for one query: how often candidates like it are what was asked for."""
