@@ -22,7 +22,7 @@ HAS_TF2_MSGS = any(Path(prefix, "share", "tf2_msgs").is_dir() for prefix in PREF
 MAPPING = Extension(
     f"{NAME}._mapping",
     ["src/alignment.cpp", "src/depth_grid.cpp", "src/matching.cpp", "src/voxels.cpp"],
-    depends=["src/nearest.inc"],
+    depends=["src/nearest.inc", "src/wide.h"],
     extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno"],  # else square roots are taken one by one
 )
 CELLS = Extension(f"{NAME}._cells", ["src/cells.cpp"], extra_compile_args=["-O3", "-std=c++17"])

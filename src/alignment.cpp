@@ -3,14 +3,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define WIDE __attribute__((target_clones("avx2", "default")))  // the widest registers that the machine has
-#else
-#define WIDE
-#endif
+#include "wide.h"
 
 namespace {
 
@@ -249,14 +246,20 @@ WIDE int64_t best_similarity(const double* Xi, const double* Xj, const double* w
                              int64_t count, const int64_t* some, int64_t n, double ray_sigma, double depth_sigma, double width,
                         double most_log_scale, double* best) {
   auto point = [](const double* X, int64_t k) { return Vec{X[3 * k], X[3 * k + 1], X[3 * k + 2]}; };
-  std::vector<float> table(9 * n);  // a row each: rays of i and j, their distances, weight
+  constexpr int64_t kPart = 32, kLanes = 8;  // matches that are scored, and summed, at a time
+  const int64_t parts = (n + kPart - 1) / kPart, padded = parts * kPart;
+  std::vector<float> table(9 * padded);  // a row each: rays of i and j, their distances, weight
   float *row[9], *fi[3], *fj[3];
-  for (int k = 0; k < 9; ++k) row[k] = table.data() + k * n;
+  for (int k = 0; k < 9; ++k) row[k] = table.data() + k * padded;
   std::copy(row, row + 3, fi), std::copy(row + 3, row + 6, fj);
-  for (int64_t m = 0; m < n; ++m) {
-    const Seen i(Xi + 3 * some[m]), j(Xj + 3 * some[m]);
+  std::vector<float> rest(parts + 1);  // what the matches after so many parts weigh
+  for (int64_t m = padded - 1; m >= 0; --m) {
+    const int64_t match = some[std::min(m, n - 1)];
+    const Seen i(Xi + 3 * match), j(Xj + 3 * match);
     for (int k = 0; k < 3; ++k) fi[k][m] = float(i.ray[k]), fj[k][m] = float(j.ray[k]);
-    row[6][m] = float(i.distance), row[7][m] = float(j.distance), row[8][m] = float(weight[some[m]]);
+    row[6][m] = float(i.distance), row[7][m] = float(j.distance), row[8][m] = m < n ? float(weight[match]) : 0;
+    if ((m + 1) % kPart == 0) rest[m / kPart] = rest[m / kPart + 1];
+    rest[m / kPart] += row[8][m];
   }
   const float ray_weight = float(1 / (ray_sigma * ray_sigma)), depth_weight = float(1 / (depth_sigma * depth_sigma));
   const float per_square = float(1 / (width * width));
@@ -271,7 +274,7 @@ WIDE int64_t best_similarity(const double* Xi, const double* Xj, const double* w
     return 2 * (1 - cosine) * ray_weight + depth * depth * depth_weight -
            explained * explained / (depth_weight + slipped * ray_weight + stretch * stretch * depth_weight);
   };
-  std::vector<float> support(n);
+  std::vector<float> support(padded);
   float highest = -1;
   int64_t supporting = 0;
   for (int64_t h = 0; h < count; ++h) {
@@ -286,22 +289,29 @@ WIDE int64_t best_similarity(const double* Xi, const double* Xj, const double* w
     }
     for (int r = 0; r < 3; ++r)
       for (int k = 0; k < 3; ++k) back[r] -= R[k][r] * t[k];
-    for (int64_t m = 0; m < n; ++m) {
-      float ahead[3], behind[3];
-      const float own_i[3] = {fi[0][m], fi[1][m], fi[2][m]}, own_j[3] = {fj[0][m], fj[1][m], fj[2][m]};
-      const float far_i = row[6][m], far_j = s * row[7][m];  // behind is in i's scale, too
-      for (int k = 0; k < 3; ++k) {
-        ahead[k] = far_j * (R[k][0] * own_j[0] + R[k][1] * own_j[1] + R[k][2] * own_j[2]) + t[k];
-        behind[k] = far_i * (R[0][k] * own_i[0] + R[1][k] * own_i[1] + R[2][k] * own_i[2]) + back[k];
+    float score = 0;
+    int64_t part = 0;
+    for (; part < parts && score + rest[part] > highest; ++part) {  // while it may still become the best
+      float sums[kLanes] = {};
+      for (int64_t m = part * kPart; m < (part + 1) * kPart; ++m) {
+        float ahead[3], behind[3];
+        const float own_i[3] = {fi[0][m], fi[1][m], fi[2][m]}, own_j[3] = {fj[0][m], fj[1][m], fj[2][m]};
+        const float far_i = row[6][m], far_j = s * row[7][m];  // behind is in i's scale, too
+        for (int k = 0; k < 3; ++k) {
+          ahead[k] = far_j * (R[k][0] * own_j[0] + R[k][1] * own_j[1] + R[k][2] * own_j[2]) + t[k];
+          behind[k] = far_i * (R[0][k] * own_i[0] + R[1][k] * own_i[1] + R[2][k] * own_i[2]) + back[k];
+        }
+        const float square = misfit(ahead, t, own_i, far_i) + misfit(behind, back, own_j, far_j);
+        const float left = 1 - square / 2 * per_square;
+        support[m] = left > 0 ? left : 0;
       }
-      const float square = misfit(ahead, t, own_i, far_i) + misfit(behind, back, own_j, far_j);
-      const float left = 1 - square / 2 * per_square;
-      support[m] = left > 0 ? left : 0;
+      for (int64_t m = part * kPart; m < (part + 1) * kPart; m += kLanes)
+        for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += support[m + lane] * row[8][m + lane];
+      score += std::accumulate(sums, sums + kLanes, 0.0f);
     }
-    float score = 0, number = 0;
-    for (int64_t m = 0; m < n; ++m) score += support[m] * row[8][m], number += support[m] > 0 ? 1.0f : 0.0f;
-    if (score > highest) {
-      highest = score, supporting = int64_t(number);
+    if (part == parts && score > highest) {
+      highest = score;
+      supporting = std::count_if(support.begin(), support.begin() + n, [](float left) { return left > 0; });
       best[0] = S.s;
       std::copy(&S.R[0][0], &S.R[0][0] + 9, best + 1), std::copy(S.t, S.t + 3, best + 10);
     }

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "wide.h"
+
 namespace {
 
 // The four nodes around a place of a grid and their bilinear weights.
@@ -41,7 +43,7 @@ extern "C" {
 // for each keyframe (rotation, translation, log scale), then its nodes; A + Aᵀ is the matrix, b the right side. grids:
 // (keyframes, rows × columns), log factors of depth. seeing, seen: (2, N), where in the grids (column, row) the matched pixels
 // of the camera that looks, and of the one looked at, are.
-int64_t grid_equations(const double* poses, int64_t keyframes, const double* grids, int64_t rows, int64_t columns,
+WIDE int64_t grid_equations(const double* poses, int64_t keyframes, const double* grids, int64_t rows, int64_t columns,
                        const int64_t* pairs, const int64_t* ends, int64_t n, const double* rays, const double* log_distance,
                        const double* points, const double* weight, const double* seeing, const double* seen, int64_t N,
                        double ray_sigma, double depth_sigma, double width, double* A, double* b, double* cost) {

@@ -148,21 +148,34 @@ int64_t peaks(const float* queries, int64_t n, const float* values, int64_t h, i
 
 // Values of a pointmap (h, w, 3) at pixels uv (n, 2), between pixels too → (n, 3); see points_at (matching.py).
 int64_t points_at(const float* points, int64_t h, int64_t w, const double* uv, int64_t n, double edge, double* out) {
-  for (int64_t k = 0; k < n; ++k) {
+  constexpr int64_t kAhead = 16;  // points lie anywhere: the memory is asked for those so far on
+  const double most = std::exp(edge), least = std::exp(-edge);
+  struct Place {
+    double u, v;
+    int64_t left, top;
+  };
+  auto place = [=](int64_t k) {
     const double u = std::clamp(uv[2 * k], 0.0, w - 1.0), v = std::clamp(uv[2 * k + 1], 0.0, h - 1.0);
-    const int64_t left = std::min(int64_t(u), w - 2), top = std::min(int64_t(v), h - 2);
-    const double a = u - left, b = v - top, share[4] = {(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b};
-    double ray[3] = {}, inverse = 0, nearest = 0, largest = -1;
+    return Place{u, v, std::min(int64_t(u), w - 2), std::min(int64_t(v), h - 2)};
+  };
+  for (int64_t k = 0; k < n; ++k) {
+    const Place next = place(std::min(k + kAhead, n - 1)), here = place(k);
+    for (int64_t row = next.top; row < next.top + 2; ++row) __builtin_prefetch(points + 3 * (row * w + next.left));
+    const double a = here.u - here.left, b = here.v - here.top;
+    const double share[4] = {(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b};
+    double ray[3] = {}, inverse = 0, distances[4];
     for (int corner = 0; corner < 4; ++corner) {
-      const float* x = points + 3 * ((top + corner / 2) * w + left + corner % 2);
-      const double distance = std::max(std::sqrt(double(x[0]) * x[0] + double(x[1]) * x[1] + double(x[2]) * x[2]), 1e-9);
-      for (int axis = 0; axis < 3; ++axis) ray[axis] += share[corner] / distance * x[axis];
-      inverse += share[corner] / distance;
-      if (share[corner] > largest) largest = share[corner], nearest = distance;
+      const float* x = points + 3 * ((here.top + corner / 2) * w + here.left + corner % 2);
+      const double square = double(x[0]) * x[0] + double(x[1]) * x[1] + double(x[2]) * x[2];
+      distances[corner] = std::sqrt(std::max(square, 1e-18));
+      const double weight = share[corner] / distances[corner];
+      for (int axis = 0; axis < 3; ++axis) ray[axis] += weight * x[axis];
+      inverse += weight;
     }
-    const double smooth = 1 / inverse, distance = std::abs(std::log(smooth / nearest)) < edge ? smooth : nearest;
-    const double length = std::max(std::sqrt(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2]), 1e-9);
-    for (int axis = 0; axis < 3; ++axis) out[3 * k + axis] = ray[axis] * distance / length;
+    const double nearest = distances[(a > 0.5) + 2 * (b > 0.5)], ratio = inverse * nearest;
+    const double distance = ratio < most && ratio > least ? 1 / inverse : nearest;
+    const double length = std::sqrt(std::max(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2], 1e-18));
+    for (int axis = 0; axis < 3; ++axis) out[3 * k + axis] = ray[axis] * (distance / length);
   }
   return n;
 }

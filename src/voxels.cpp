@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "wide.h"
+
 namespace {
 
 enum Column { kCells, kPoints, kColors, kCodes, kScales, kConfidence, kHits, kAnchors, kColumns };
@@ -53,24 +55,44 @@ struct Tile {
   }
 };
 
+constexpr int kEdge = 40, kBits = 15;  // cells along a tile's edge; bits of a tile coordinate in its number
+
 // Finds a tile's rows by their cells.
 struct Rows {
   static constexpr int kWords = 1024;
-  std::vector<uint64_t> filled = std::vector<uint64_t>(kWords), sure = filled;  // a bit a cell; of the sure ones
-  std::vector<int32_t> before = std::vector<int32_t>(kWords);  // rows before those of a word's cells
-  Rows(const Tile& tile, int64_t size, const uint8_t* leave, uint16_t least) {
-    const uint16_t *cells = tile.at<uint16_t>(kCells, 0), *confidence = tile.at<uint16_t>(kConfidence, 0);
+  std::vector<uint64_t> filled = std::vector<uint64_t>(kWords);  // a bit a cell
+  std::vector<int32_t> before = std::vector<int32_t>(kWords);    // rows before those of a word's cells
+  Rows(const uint16_t* cells, int64_t size) {
     for (int64_t row = size - 1; row >= 0; --row) {
-      const uint64_t bit = uint64_t(1) << (cells[row] & 63);
-      filled[cells[row] >> 6] |= bit;
-      if (confidence[row] >= least && !(leave && leave[row])) sure[cells[row] >> 6] |= bit;  // halves are in order
+      filled[cells[row] >> 6] |= uint64_t(1) << (cells[row] & 63);
       before[cells[row] >> 6] = int32_t(row);
     }
   }
-  bool is_sure(int64_t cell) const { return sure[cell >> 6] >> (cell & 63) & 1; }
   int64_t of(int64_t cell) const {  // -1 if it is empty
     const uint64_t word = filled[cell >> 6], bit = uint64_t(1) << (cell & 63);
     return word & bit ? before[cell >> 6] + __builtin_popcountll(word & (bit - 1)) : -1;
+  }
+};
+
+// The sure voxels of a tile, and of the cells right around it: coordinates are from -1 to kEdge.
+struct Sure {
+  static constexpr int kSide = kEdge + 2;
+  struct Voxel {
+    float point[3], confidence;
+  };
+  std::vector<uint64_t> bars = std::vector<uint64_t>(kSide * kSide);  // a bit a cell, along z
+  std::vector<int32_t> before = std::vector<int32_t>(kSide * kSide);  // voxels before those of a bar
+  std::vector<Voxel> voxels;                                          // by x, y, z
+  static int bar(int x, int y) { return (x + 1) * kSide + y + 1; }
+  void set(int x, int y, int z) { bars[bar(x, y)] |= uint64_t(1) << (z + 1); }
+  void count() {
+    int32_t sum = 0;
+    for (int b = 0; b < kSide * kSide; ++b) before[b] = sum, sum += __builtin_popcountll(bars[b]);
+    voxels.resize(sum);
+  }
+  bool holds(int x, int y, int z) const { return bars[bar(x, y)] >> (z + 1) & 1; }
+  int64_t of(int bar, int z) const {  // the first voxel of a bar that is not below z
+    return before[bar] + __builtin_popcountll(bars[bar] & ((uint64_t(1) << (z + 1)) - 1));
   }
 };
 
@@ -111,74 +133,105 @@ int64_t places(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_
 // Which of m points join a voxel beside them, see beside.py (sab3r_ros/mapping). numbers: of the n tiles that are looked at,
 // ascending; corners: (65536, 3) the place of a cell in its tile; shares: (3, kEdge) an axis' share in a cell's number.
 // Fills in the keys of those that join, and moves them into its cell. → how many.
-int64_t beside(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_t* const* leave, const int64_t* numbers,
+WIDE int64_t beside(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_t* const* leave, const int64_t* numbers,
                const uint8_t* corners, const int64_t* shares, int64_t m, const uint8_t* may_join, int64_t* keys,
                float* points, double size, double reach, float supported, float ratio) {
-  constexpr int kEdge = 40, kBits = 15, kMask = (1 << kBits) - 1, kHalf = 1 << (kBits - 1);
+  constexpr int kMask = (1 << kBits) - 1, kHalf = 1 << (kBits - 1);
   constexpr double kSkin = 0.01;  // of a cell: what is moved into it stays so far from its sides
-  std::vector<Rows> rows;
-  for (int64_t t = 0; t < n; ++t) rows.emplace_back(Tile{tiles + t * kColumns}, sizes[t], leave[t], to_half(supported));
-  int64_t count = 0, t = 0;
+  const uint16_t least_half = to_half(supported);  // halves are in order
   auto tile_of = [&](int64_t number) {
-    if (t < n && numbers[t] == number) return t;
     const int64_t at = std::lower_bound(numbers, numbers + n, number) - numbers;
     return at < n && numbers[at] == number ? at : n;
   };
-  struct Known {
-    int64_t key;
-    float confidence;
-    const float* point;
+  auto beyond = [](int at) { return at < 0 ? -1 : at >= kEdge ? 1 : 0; };  // on which side of a tile
+  auto tile_step = [](int axis, int steps) { return steps * (int64_t(1) << (2 - axis) * kBits); };
+  struct Place {
+    int64_t tile;
+    int at[3];
+    Sure::Voxel voxel;
   };
-  std::vector<Known> around;  // the known voxels around the last point's cell, which many points share
-  int64_t last = -1;
+  std::vector<Rows> rows;
+  std::vector<Sure> sure(n);
+  std::vector<Place> places;
+  for (int64_t t = 0; t < n; ++t) {
+    const Tile tile{tiles + t * kColumns};
+    const uint16_t *cells = tile.at<uint16_t>(kCells, 0), *confidence = tile.at<uint16_t>(kConfidence, 0);
+    rows.emplace_back(cells, sizes[t]);
+    for (int64_t row = 0; row < sizes[t]; ++row) {
+      if (confidence[row] < least_half || (leave[t] && leave[t][row])) continue;
+      const uint8_t* at = corners + 3 * cells[row];
+      const float* point = tile.at<float>(kPoints, row, 3);
+      int side[3], sides = 0;  // of the tile, that it lies at
+      for (int axis = 0; axis < 3; ++axis) {
+        side[axis] = at[axis] == 0 ? -1 : at[axis] == kEdge - 1;
+        sides |= (side[axis] != 0) << axis;
+      }
+      for (int some = sides;; some = (some - 1) & sides) {  // and of the tiles there it is right beside
+        int64_t number = numbers[t];
+        Place place{t, {}, {{point[0], point[1], point[2]}, from_half(confidence[row])}};
+        for (int axis = 0; axis < 3; ++axis) {
+          const int step = some >> axis & 1 ? side[axis] : 0;
+          number += tile_step(axis, step), place.at[axis] = at[axis] - step * kEdge;
+        }
+        if (some) place.tile = tile_of(number);
+        if (place.tile < n) {
+          sure[place.tile].set(place.at[0], place.at[1], place.at[2]);
+          places.push_back(place);
+        }
+        if (!some) break;
+      }
+    }
+  }
+  for (Sure& s : sure) s.count();
+  for (const Place& p : places) sure[p.tile].voxels[sure[p.tile].of(Sure::bar(p.at[0], p.at[1]), p.at[2])] = p.voxel;
+  int64_t count = 0, t = 0, last = -1;
+  struct Known {
+    int step[3];
+    const Sure::Voxel* voxel;
+  };
+  std::vector<Known> around;  // the sure voxels around the last point's cell, which many points share
   float least = supported;
   for (int64_t k = 0; k < m; ++k) {
     if (!may_join[k]) continue;
     float* const x = points + 3 * k;
     const int64_t number = keys[k] >> 16, cell = keys[k] & 0xffff;
+    const uint8_t* at = corners + 3 * cell;
     if (keys[k] != last) {
-      last = keys[k], least = supported, t = tile_of(number);
+      if (last >> 16 != number) t = tile_of(number);
+      last = keys[k], least = supported;
       around.clear();
-      if (t < n) {
-        if (rows[t].is_sure(cell)) continue;
-        const int64_t own = rows[t].of(cell);
-        if (own >= 0 && !(leave[t] && leave[t][own]))
-          least = std::max(least, ratio * from_half(*Tile{tiles + t * kColumns}.at<uint16_t>(kConfidence, own)));
-      }
-      int64_t tile[3][3], share[3][3];  // by axis and step: what they add to the number of a tile and of a cell
-      for (int axis = 0; axis < 3; ++axis) {
-        for (int step = 0; step < 3; ++step) {
-          const int at = corners[cell * 3 + axis] + step - 1, over = at < 0 ? -1 : at >= kEdge;
-          tile[axis][step] = over * (int64_t(1) << (2 - axis) * kBits);
-          share[axis][step] = shares[axis * kEdge + at - over * kEdge];
+      if (t == n || sure[t].holds(at[0], at[1], at[2])) continue;
+      for (int i = -1; i < 2; ++i)
+        for (int j = -1; j < 2; ++j) {
+          const int bar = Sure::bar(at[0] + i, at[1] + j), three = int(sure[t].bars[bar] >> at[2] & 7);
+          if (!three) continue;
+          const Sure::Voxel* voxel = &sure[t].voxels[sure[t].of(bar, at[2] - 1)];
+          for (int l = -1; l < 2; ++l)
+            if (three >> (l + 1) & 1) around.push_back({{i, j, l}, voxel++});
         }
-      }
-      for (int step = 0; step < 27; ++step) {  // its own cell holds nothing sure
-        const int i = step / 9, j = step / 3 % 3, l = step % 3;
-        const int64_t its = number + tile[0][i] + tile[1][j] + tile[2][l];
-        const int64_t there = share[0][i] + share[1][j] + share[2][l], u = its == number ? t : tile_of(its);
-        if (u == n || !rows[u].is_sure(there)) continue;
-        const Tile voxels{tiles + u * kColumns};
-        const int64_t row = rows[u].of(there);
-        const float confidence = from_half(*voxels.at<uint16_t>(kConfidence, row));
-        around.push_back({its << 16 | there, confidence, voxels.at<float>(kPoints, row, 3)});
-      }
+      const int64_t own = around.empty() ? -1 : rows[t].of(cell);
+      if (own >= 0 && !(leave[t] && leave[t][own]))
+        least = std::max(least, ratio * from_half(*Tile{tiles + t * kColumns}.at<uint16_t>(kConfidence, own)));
     }
     double nearest = reach * reach;
-    int64_t key = -1;
+    const Known* found = nullptr;
     for (const Known& known : around) {
-      if (known.confidence < least) continue;
+      if (known.voxel->confidence < least) continue;
       double square = 0;
       for (int axis = 0; axis < 3; ++axis)
-        square += (double(known.point[axis]) - x[axis]) * (double(known.point[axis]) - x[axis]);
-      if (square < nearest) nearest = square, key = known.key;
+        square += (double(known.voxel->point[axis]) - x[axis]) * (double(known.voxel->point[axis]) - x[axis]);
+      if (square < nearest) nearest = square, found = &known;
     }
-    if (key < 0) continue;
-    keys[k] = key, ++count;
+    if (!found) continue;
+    ++count;
+    int64_t its = number, there = 0;
     for (int axis = 0; axis < 3; ++axis) {
-      const int64_t at = ((key >> 16 >> (2 - axis) * kBits & kMask) - kHalf) * kEdge + corners[(key & 0xffff) * 3 + axis];
-      x[axis] = float(std::clamp(double(x[axis]), (at + kSkin) * size, (at + 1 - kSkin) * size));
+      const int step = found->step[axis], over = beyond(at[axis] + step);
+      its += tile_step(axis, over), there += shares[axis * kEdge + at[axis] + step - over * kEdge];
+      const int64_t cells = ((number >> (2 - axis) * kBits & kMask) - kHalf) * kEdge + at[axis] + step;
+      x[axis] = float(std::clamp(double(x[axis]), (cells + kSkin) * size, (cells + 1 - kSkin) * size));
     }
+    keys[k] = its << 16 | there;
   }
   return count;
 }
@@ -188,7 +241,7 @@ int64_t beside(int64_t n, char* const* tiles, const int64_t* sizes, const uint8_
 // Means are weighted by confidence, of which no more than most_weight counts for what was there. A voxel that meets
 // nothing stays as it is. The surest voxel tells the anchor, before pixels do. → anchors_of: of each cell; news: 0 if the
 // cell's anchor stays, 1 if it has come, 2 if the cell is new and no voxel came.
-int64_t settle(int64_t n, char* const* old_tiles, char* const* new_tiles, const int64_t* sizes,
+WIDE int64_t settle(int64_t n, char* const* old_tiles, char* const* new_tiles, const int64_t* sizes,
                const uint8_t* const* leave, const int64_t* bounds, const uint16_t* cells, const int32_t* at,
                const int32_t* held, int64_t dim, const int64_t* order, const int64_t* starts, int64_t pixels,
                const float* points, const uint8_t* colors, const float* features, const float* confidence,

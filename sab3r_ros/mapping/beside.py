@@ -38,8 +38,8 @@ def join(
 
     They do if no SUPPORTED voxel fills their cell, but one of the 26 cells around, whose mean position lies within REACH;
     the nearest of them. If a voxel fills their cell, it has to be outweighed. Their key becomes that voxel's; they are
-    moved into its cell by the shortest way. Only given tiles are looked at, with ascending `numbers` (T,), without the
-    rows `leave`. keys and points are changed in place. Returns how many joined.
+    moved into its cell by the shortest way. Only given tiles are looked at, with ascending `numbers` (T,), those of all
+    points among them, without the rows `leave`. keys and points are changed in place. Returns how many joined.
 
     Noise spreads the measurements of a surface over the cells beside it. Each visit would fill more of these, where now
     the cell that began first, or is hit most, keeps them all; what was there besides gets no hits, and fades.

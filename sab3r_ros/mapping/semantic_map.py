@@ -127,10 +127,9 @@ class SemanticMap:
         numbers = np.unique(
             numbers[np.r_[True, numbers[1:] != numbers[:-1]]]
         )  # neighbours often share a tile
-        numbers = np.array([n for n in numbers.tolist() if n in self._tiles], np.int64)
-        if len(numbers):
-            tiles, gone = zip(*((self._tiles[n], leave.get(n)) for n in numbers.tolist()), strict=True)
-            join(numbers, tiles, gone, may_join, keys, points, self.voxel_size_m)
+        tiles = [self._tiles.get(n, self._empty) for n in numbers.tolist()]
+        gone = [leave.get(n) for n in numbers.tolist()]
+        join(numbers, tiles, gone, may_join, keys, points, self.voxel_size_m)
         seen, moved = replace(seen, points=points[: len(seen)]), replace(moved, points=points[len(seen) :])
         order = np.argsort(keys)
         keys = keys.take(order)
