@@ -126,23 +126,22 @@ struct Cells {
   int64_t block_of(int64_t cell) const { return std::upper_bound(own, own + blocks, cell) - own - 1; }
 };
 
-// Rows of a map, rising, of the voxels in some cells, and which of these (n, rising) each lies in; blocks start at starts.
-// A row is in one cell only. Returns how many.
-template <class Row>
-int64_t rows_in(const int32_t* cells, int64_t n, Cells<Row> all, const int64_t* starts, int64_t* out, int32_t* cell) {
+// Calls told(block, row, k) for each voxel of some cells (n, rising), in the order of a map whose blocks start at starts: row
+// of its block, which lies in the k-th of them. A row is in one cell only.
+template <class Row, class Told>
+void each_row(const int32_t* cells, int64_t n, const Cells<Row>& all, const int64_t* starts, Told told) {
   const auto [first, own, blocks, rows] = all;
   struct Run {
-    int64_t start, from, to;  // where a block starts, and the places of its cells
+    int64_t block, from, to;  // the places of a block's cells
   };
   std::vector<Run> runs;
   for (int64_t k = 0; k < n;) {
     const int64_t block = all.block_of(cells[k]), from = k;
     while (k < n && cells[k] < own[block + 1]) ++k;
-    runs.push_back({starts[block], from, k});
+    runs.push_back({block, from, k});
   }
-  std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.start < b.start; });
+  std::sort(runs.begin(), runs.end(), [=](const Run& a, const Run& b) { return starts[a.block] < starts[b.block]; });
   std::vector<int32_t> here;  // of a block's rows from `low` on: one more than the place of the cell that holds it
-  int64_t count = 0;
   for (const Run& run : runs) {
     int64_t low = INT32_MAX, high = -1;
     for (int64_t k = run.from; k < run.to; ++k)
@@ -152,9 +151,36 @@ int64_t rows_in(const int32_t* cells, int64_t n, Cells<Row> all, const int64_t* 
     for (int64_t k = run.from; k < run.to; ++k)
       for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r) here[rows[r] - low] = int32_t(k) + 1;
     for (size_t r = 0; r < here.size(); ++r)
-      if (here[r]) out[count] = run.start + low + int64_t(r), cell[count++] = here[r] - 1;
+      if (here[r]) told(run.block, low + int64_t(r), here[r] - 1);
   }
+}
+
+// Rows of the map, out, of the voxels in some cells, and which of these each lies in. Returns how many.
+template <class Row>
+int64_t rows_in(const int32_t* cells, int64_t n, const Cells<Row>& all, const int64_t* starts, int64_t* out,
+                int32_t* cell) {
+  int64_t count = 0;
+  each_row(cells, n, all, starts, [&](int64_t block, int64_t row, int32_t k) {
+    out[count] = starts[block] + row, cell[count++] = k;
+  });
   return count;
+}
+
+// Their rows (count) and, of `some` of them, spread evenly, the points (some, 3), the confidence (some; floats of 16 bits),
+// and which cell each lies in. points, confidences: where those of each block lie. Returns count.
+template <class Row>
+int64_t thing_in(const int32_t* cells, int64_t n, const Cells<Row>& all, const int64_t* starts,
+                 const float* const* points, const uint16_t* const* confidences, int64_t count, int64_t some,
+                 int64_t* out, float* point, uint16_t* confidence, int32_t* cell) {
+  int64_t at = 0, next = 0;
+  each_row(cells, n, all, starts, [&](int64_t block, int64_t row, int32_t k) {
+    if (next < some && (at + 1) * some > next * count) {  // the next one is at next * count / some
+      std::copy_n(points[block] + 3 * row, 3, point + 3 * next);
+      confidence[next] = confidences[block][row], cell[next++] = k;
+    }
+    out[at++] = starts[block] + row;
+  });
+  return at;
 }
 
 // Mean colours, mean (n, 3), of the voxels in some cells (n, rising). colors: where those of each block lie.
@@ -357,6 +383,13 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
   int64_t rows_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,    \
                          const Row* rows, const int64_t* starts, int64_t* out, int32_t* cell) {                        \
     return rows_in<Row>(cells, n, {first, own, blocks, rows}, starts, out, cell);                                      \
+  }                                                                                                                    \
+  int64_t thing_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,   \
+                          const Row* rows, const int64_t* starts, const float* const* points,                          \
+                          const uint16_t* const* confidences, int64_t count, int64_t some, int64_t* out, float* point, \
+                          uint16_t* confidence, int32_t* cell) {                                                       \
+    return thing_in<Row>(cells, n, {first, own, blocks, rows}, starts, points, confidences, count, some, out, point,   \
+                         confidence, cell);                                                                            \
   }                                                                                                                    \
   int64_t colors_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,  \
                            const Row* rows, const uint8_t* const* colors, uint8_t* mean) {                             \

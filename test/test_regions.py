@@ -10,7 +10,7 @@ from small_maps import box_points
 
 from sab3r_ros.querying import regions
 from sab3r_ros.querying.cells import cell_numbers, coordinates
-from sab3r_ros.querying.compiled import Cells, connected_pieces, grouped, parts, smoothed
+from sab3r_ros.querying.compiled import Cells, addresses, connected_pieces, grouped, parts, smoothed
 from sab3r_ros.querying.regions import Evidence, best_disjoint
 
 CELL = 0.05
@@ -187,5 +187,16 @@ def test_rows_of_cells_agree_with_a_twin(seed, kind):
         for k, c in enumerate(chosen.tolist())
         for row in rows[first[c] : first[c + 1]]
     )
-    found = Cells(first, own, rows).rows_of(chosen, starts)
+    cells = Cells(first, own, rows)
+    found = cells.rows_of(chosen, starts)
     assert list(zip(*(f.tolist() for f in found), strict=True)) == expected
+    points = [rng.normal(size=(n, 3)).astype(np.float32) for n in sizes]
+    confidence = [rng.random(n).astype(np.float16) for n in sizes]
+    most = int(rng.integers(1, 30))
+    thing = cells.thing(chosen, starts, addresses(points), addresses(confidence), most)
+    some = np.arange(min(most, len(found[0]))) * len(found[0]) // max(min(most, len(found[0])), 1)
+    whole = [np.concatenate([column[k] for k in np.argsort(starts)]) for column in (points, confidence)]
+    np.testing.assert_array_equal(thing[0], found[0])
+    for mine, expected in zip(thing[1:3], whole, strict=True):
+        np.testing.assert_array_equal(mine, expected[found[0][some]])
+    np.testing.assert_array_equal(thing[3], found[1][some])

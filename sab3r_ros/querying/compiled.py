@@ -28,7 +28,13 @@ from sab3r_ros.native import (
 
 WHOLE = 16_383  # steps of a direction on either side of zero
 LANES = 8  # of floats, that are multiplied at a time
-QUICK = ("rows_in_16", "rows_in_32", "pieces_of")  # to get the interpreter back would take longer
+QUICK = (
+    "rows_in_16",
+    "rows_in_32",
+    "thing_in_16",
+    "thing_in_32",
+    "pieces_of",
+)  # to get the interpreter back would take longer
 VOXELS = {
     "16": (ROWS, ROWS, COUNT, SHORTS),
     "32": (ROWS, ROWS, COUNT, ROWS),
@@ -37,6 +43,13 @@ KNOWN = (COUNT, FLOATS, FLOATS, BYTES, CODES)  # of all cells
 QUERY = (STEPS, FLOAT, FLOATS, FLOAT)
 ARGUMENTS = {
     **{f"rows_in_{bits}": (ROWS, COUNT, *voxels, NUMBERS, NUMBERS, ROWS) for bits, voxels in VOXELS.items()},
+    **{
+        f"thing_in_{bits}": (
+            *(ROWS, COUNT, *voxels, NUMBERS, TABLE, TABLE, COUNT, COUNT),
+            *(NUMBERS, FLOATS, SHORTS, ROWS),
+        )
+        for bits, voxels in VOXELS.items()
+    },
     **{f"colors_in_{bits}": (ROWS, COUNT, *voxels, TABLE, BYTES) for bits, voxels in VOXELS.items()},
     **{
         f"numbers_in_{bits}": (ROWS, COUNT, *voxels, TABLE, FLOAT, NUMBERS) for bits, voxels in VOXELS.items()
@@ -112,6 +125,25 @@ class Cells(NamedTuple):
         out, cell = np.empty(most, np.int64), np.empty(most, np.int32)
         count = self._call("rows_in", cells, len(cells), *self._voxels(), starts, out, cell)
         return out[:count], cell[:count]
+
+    def thing(
+        self, cells: np.ndarray, starts: np.ndarray, points: np.ndarray, confidences: np.ndarray, most: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The rows of `rows_of`, and of at most so many of them, spread evenly, the points (S, 3), the confidence (S,)
+        float16, and which cell holds each (S,).
+
+        points, confidences: (B,) addresses of the blocks' columns.
+        """
+        cells = np.asarray(cells, np.int32)
+        count = int(self.counts(cells).sum())
+        some = min(count, most)
+        rows, point = np.empty(count, np.int64), np.empty((some, 3), np.float32)
+        confidence, cell = np.empty(some, np.uint16), np.empty(some, np.int32)
+        self._call(
+            *("thing_in", cells, len(cells), *self._voxels(), starts, points, confidences, count, some),
+            *(rows, point, confidence, cell),
+        )
+        return rows, point, confidence.view(np.float16), cell
 
     def colors(self, cells: np.ndarray, places: np.ndarray) -> np.ndarray:
         """(M, 3) uint8 mean colours of the voxels in some cells. places: (B,) addresses of the blocks' colours."""

@@ -15,7 +15,7 @@ from sab3r_ros.querying.language import COLORS, Request, parse
 from sab3r_ros.querying.memory import ObjectMemory
 from sab3r_ros.querying.messages import found_message, miss_message
 from sab3r_ros.querying.narrow import Narrower
-from sab3r_ros.querying.objects import Box, point_on, spread, upright_box
+from sab3r_ros.querying.objects import MOST_POINTS, Box, point_on, upright_box
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import lab_of
 from sab3r_ros.querying.score import Scorer
@@ -210,18 +210,15 @@ class Locator:
         self.searcher.prepared(snapshot)
 
     def _objects(self, snapshot: MapSnapshot, label: str, search: Search, count: int) -> list[LocatedObject]:
-        """The first things of a search, whole. Cells never change: what some are like is computed once."""
+        """The first things of a search, whole. Box and centroid of the same points are computed once."""
         out = []
         for score, part in search.things[:count]:
             cells, share = search.cells_of(part)
-            rows, cell = search.prepared.rows_of(cells)
-            digest = blake2b(cells.tobytes() + search.prepared.block_order(cells)).digest()
-            key = search.prepared.generation, search.phrases.key, digest
+            rows, points, confidence, cell = search.prepared.thing_of(cells, MOST_POINTS)
+            weight = np.maximum(confidence, 1e-6) * share[cell]
+            key = blake2b(points.tobytes() + weight.tobytes()).digest()
             shape = self._shapes.get(key)
             if shape is None:
-                some = spread(len(rows))
-                points = snapshot.points_of(rows[some])
-                weight = np.maximum(snapshot.confidence_of(rows[some]), 1e-6) * share[cell[some]]
                 shape = point_on(points, weight), upright_box(points), points
                 self._shapes.put(key, shape)
             center, box, points = shape

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from sab3r_ros.querying.cells import distinct, gathered
+from sab3r_ros.querying.cells import gathered
 from sab3r_ros.querying.compiled import Cells, addresses
 from sab3r_ros.querying.sketch import SIZE, Sketcher
 from sab3r_ros.types import MapSnapshot
@@ -18,7 +18,7 @@ from sab3r_ros.voxels import Voxels
 
 BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
 BATCH = 64  # cells are multiplied in so many, or twice as many, …
-PLACED = ("codes", "colors", "points")  # columns of the map that queries read where they are
+PLACED = ("codes", "colors", "points", "confidence")  # columns of the map that queries read where they are
 MOST_DEAD = 0.1  # cells of blocks that are gone, as a share of the others, before they are swept out …
 FEW_DEAD = 1 << 12  # … and so many more, so that small maps are not always swept
 
@@ -32,7 +32,7 @@ class PreparedMap:
     divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp over all nouns of the pool.
     top: (C,) uint8, the likeliest noun. sketch: (C, 8) int8, see sketch.py. cells: which voxels of which blocks they hold.
     starts: (B,) first row of each block in the snapshot, negative for the dead.
-    codes_at, colors_at, points_at: (B,) where these columns of each block lie in memory.
+    codes_at, colors_at, points_at, confidence_at: (B,) where these columns of each block lie in memory.
     """
 
     snapshot: MapSnapshot
@@ -47,6 +47,7 @@ class PreparedMap:
     codes_at: np.ndarray
     colors_at: np.ndarray
     points_at: np.ndarray
+    confidence_at: np.ndarray
 
     @property
     def nbytes(self) -> int:
@@ -78,9 +79,14 @@ class PreparedMap:
         """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""
         return self.cells.rows_of(cells, self.starts)
 
-    def block_order(self, cells: np.ndarray) -> bytes:
-        """Tells whether the rows of some cells (M,), ascending, still follow each other as they did."""
-        return np.argsort(self.starts[distinct(self.cells.blocks_of(cells))]).tobytes()
+    def thing_of(self, cells: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The rows of `rows_of`, and of at most so many of them, spread evenly, the points (S, 3), the confidence (S,)
+        float32, and which of the cells holds each (S,).
+        """
+        rows, points, confidence, cell = self.cells.thing(
+            cells, self.starts, self.points_at, self.confidence_at, most
+        )
+        return rows, points, confidence.astype(np.float32), cell
 
 
 class Log:
