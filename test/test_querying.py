@@ -374,6 +374,29 @@ def test_a_query_asked_again_finds_what_it_finds_the_first_time():
     assert looked == sorted(looked)
 
 
+def test_what_a_query_found_is_remembered_also_where_dead_cells_are_swept_out(monkeypatch):
+    monkeypatch.setattr(prepared, "FEW_DEAD", 0)
+    rng = np.random.default_rng(7)
+    scorer, words = Scorer(BASIS, ToyText(), LocateConfig()), ToyText().encode(["sofa", "mug", "door"])
+    blocks = featured(*np.linalg.solve(BASIS, words[rng.integers(0, 3, 800)].T).T.reshape(8, 100, 8)).blocks
+    old = featured(np.zeros((1, 8)))
+    asked, ask = [], scorer._looked
+    monkeypatch.setattr(scorer, "_looked", lambda *a: asked.append(a[0].serials[a[3]].tolist()) or ask(*a))
+    sizes = []
+    for k in range(5):
+        ready = scorer.prepare(replace(old, blocks=blocks[k : k + 4]))
+        cells, _ = scorer.likely(ready, scorer.phrases("couch"), 0.1)
+        sizes.append(len(ready.starts))
+        fresh = Scorer(BASIS, ToyText(), LocateConfig())
+        again = fresh.prepare(ready.snapshot)
+        expected, _ = fresh.likely(again, fresh.phrases("couch"), 0.1)
+        numbers = [p.numbers_of(c) for p, c in ((ready, cells), (again, expected))]
+        np.testing.assert_array_equal(*map(np.sort, numbers))
+        assert len(cells) > 50
+    assert sizes == [4] * 5  # swept each time
+    assert asked == [[0, 1, 2, 3], [4], [5], [6], [7]]
+
+
 def test_what_was_not_asked_for_longest_is_forgotten():
     recent = Recent(2)
     recent.put("a", 1)

@@ -25,24 +25,25 @@ FEW_DEAD = 1 << 12  # … and so many more, so that small maps are not always sw
 
 @dataclass(frozen=True)
 class PreparedMap:
-    """A map, ready to be asked: C cells of B blocks, some of them dead, that the map no longer has. Maps of one generation
-    share their first blocks. What a cell's voxels hold stays in the map: its feature is that of its surest voxel.
+    """A map, ready to be asked: C cells of B blocks, some of them dead, that the map no longer has. What a cell's voxels hold
+    stays in the map: its feature is that of its surest voxel.
 
     gain: (C,) float32 that makes codes · direction the cosine of the language vectors,
     divided by the temperature. competition: (C,) float32, the logarithm of the sum of exp over all nouns of the pool.
     top: (C,) uint8, the likeliest noun. sketch: (C, 8) int8, see sketch.py. cells: which voxels of which blocks they hold.
+    serials: (B,) int64, ascending, what tells a block from all others of any map that was prepared: its cells are the same.
     starts: (B,) first row of each block in the snapshot, negative for the dead.
     codes_at, colors_at, points_at, confidence_at: (B,) where these columns of each block lie in memory.
     """
 
     snapshot: MapSnapshot
     cell_m: float
-    generation: int
     gain: np.ndarray
     competition: np.ndarray
     top: np.ndarray
     sketch: np.ndarray
     cells: Cells
+    serials: np.ndarray
     starts: np.ndarray
     codes_at: np.ndarray
     colors_at: np.ndarray
@@ -120,17 +121,19 @@ class MapIndex:
 
     def __init__(self, gram: np.ndarray, pool: np.ndarray, temperature: float, sketcher: Sketcher) -> None:
         self.gram, self.pool, self.temperature, self.sketcher = gram, pool, temperature, sketcher
-        self._lock, self._generation = threading.Lock(), 0
+        self._lock, self._next = threading.Lock(), 0  # serial of the next block
         self._begin(0.0)
 
     def _begin(self, cell_m: float) -> None:
         kinds = (np.float32, np.float32, np.uint8)
         self._cells = Log([*(np.zeros(0, kind) for kind in kinds), np.zeros((0, SIZE), np.int8)], 0)
         self._own, self._first = (Log([np.zeros(1, np.int32)], 1) for _ in range(2))  # of blocks, of cells
-        self._places = Log([np.zeros(0, np.uintp)] * len(PLACED), 0)  # of the blocks' columns
+        self._places = Log(
+            [np.zeros(0, np.int64), *[np.zeros(0, np.uintp)] * len(PLACED)], 0
+        )  # of blocks: serial, columns
         self._rows = Log([np.zeros(0, np.uint16)], 0)
         self._blocks: dict[int, tuple[weakref.ref[Voxels], int]] = {}
-        self._cell_m, self._count, self._generation = cell_m, 0, self._generation + 1
+        self._cell_m, self._count = cell_m, 0
 
     def prepare(self, snapshot: MapSnapshot, cell_m: float) -> PreparedMap:
         """A snapshot with cells of cell_m metres; cheap if the last one was like it."""
@@ -156,7 +159,9 @@ class MapIndex:
         codes = np.concatenate([b.codes.take(r, axis=0) for b, r in zip(blocks, surest, strict=True)])
         parts = [self._known(codes[k : k + BLOCK]) for k in range(0, len(codes), BLOCK)]
         self._cells.append([np.concatenate(column) for column in zip(*parts, strict=True)])
-        self._places.append([addresses([getattr(b, name) for b in blocks]) for name in PLACED])
+        serials = np.arange(self._next, self._next + len(blocks))
+        self._next += len(blocks)
+        self._places.append([serials, *(addresses([getattr(b, name) for b in blocks]) for name in PLACED)])
         self._own.append([self._own.columns()[0][-1] + np.cumsum(np.bincount(block, minlength=len(blocks)))])
         self._first.append([self._first.columns()[0][-1] + np.cumsum(counts)])
         if rows.max() > np.iinfo(self._rows.columns()[0].dtype).max:  # a loaded map is one large block
@@ -177,9 +182,9 @@ class MapIndex:
             if len(b):
                 starts[self._number(b)] = start
         (own,), (first,), (rows,) = (log.columns() for log in (self._own, self._first, self._rows))
-        columns, places = self._cells.columns(), self._places.columns()
+        columns, (serials, *places) = self._cells.columns(), self._places.columns()
         cells = Cells(first, own, rows)
-        return PreparedMap(snapshot, self._cell_m, self._generation, *columns, cells, starts, *places)
+        return PreparedMap(snapshot, self._cell_m, *columns, cells, serials, starts, *places)
 
     def _sweep(self, ready: PreparedMap) -> None:
         """Forget the cells of blocks that a prepared map does not have."""

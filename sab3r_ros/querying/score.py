@@ -48,14 +48,42 @@ def logit_of(share: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Found:
-    """Of the blocks of a generation of maps that were looked at, (B,) bool: cells that reach a share, ascending, and what
-    they reach.
+    """Cells that reach a share, of the blocks that were looked at; they stay true while the map changes.
+
+    serials: (K,) of these blocks, ascending. counts: (K,) cells in each. offsets: (N,) these cells', from their block's first,
+    block after block, ascending. share: (N,) what they reach.
     """
 
-    generation: int
-    looked: np.ndarray
-    cells: np.ndarray
+    serials: np.ndarray
+    counts: np.ndarray
+    offsets: np.ndarray
     share: np.ndarray
+
+    @staticmethod
+    def nothing() -> Found:
+        return Found(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int32, np.float32)))
+
+    def places(self, prepared: PreparedMap) -> np.ndarray:
+        """(K,) which of a map's blocks each is, −1 if it is none of them."""
+        place = np.searchsorted(prepared.serials, self.serials)
+        known = np.append(prepared.serials, -1)[place] == self.serials
+        return np.where(known, place, -1)
+
+    def and_of(
+        self, prepared: PreparedMap, blocks: np.ndarray, cells: np.ndarray, share: np.ndarray
+    ) -> Found:
+        """The same, and a map's cells (M,), ascending, of some other blocks (B,) bool; without the blocks that were swept out."""
+        own = prepared.cells.own
+        counts = np.diff(np.searchsorted(cells, own))
+        kept = (self.places(prepared) >= 0) | (self.serials > prepared.serials[-1])
+        inside = np.repeat(kept, self.counts)
+        serials = np.concatenate([self.serials[kept], prepared.serials[blocks]])
+        counts = np.concatenate([self.counts[kept], counts[blocks]])
+        order = np.argsort(np.repeat(serials, counts), kind="stable")
+        offsets = np.concatenate([self.offsets[inside], cells - own[prepared.cells.blocks_of(cells)]])
+        blocks_order = np.argsort(serials)
+        share = np.concatenate([self.share[inside], share])
+        return Found(serials[blocks_order], counts[blocks_order], offsets[order], share[order])
 
 
 @dataclass(frozen=True)
@@ -182,23 +210,17 @@ class Scorer:
 
         A query that was asked lately is asked of the cells that have come since.
         """
-        known, here = self._found.get((phrases.key, least)), prepared.starts >= 0
-        if known is None or known.generation != prepared.generation:
-            nothing = np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0, np.float32)
-            known = Found(prepared.generation, *nothing)
-        looked = np.zeros(max(len(here), len(known.looked)), bool)
-        looked[: len(known.looked)] = known.looked
-        new = here & ~looked[: len(here)]
+        known = self._found.get((phrases.key, least)) or Found.nothing()
+        place = known.places(prepared)
+        new = prepared.starts >= 0
+        new[place[place >= 0]] = False
         if new.any():
-            cells, share = self._looked(prepared, phrases, least, new)
-            looked[: len(here)] |= new
-            cells, share = np.concatenate([known.cells, cells]), np.concatenate([known.share, share])
-            order = np.argsort(cells, kind="stable")
-            known = Found(prepared.generation, looked, cells[order], share[order])
+            known = known.and_of(prepared, new, *self._looked(prepared, phrases, least, new))
             self._found.put((phrases.key, least), known)
-        mine = known.cells[: np.searchsorted(known.cells, len(prepared.gain))]
-        good = np.flatnonzero(prepared.alive[mine])
-        return mine[good], known.share[good]
+            place = known.places(prepared)
+        alive = np.repeat((place >= 0) & (prepared.starts[place] >= 0), known.counts)
+        cells = np.repeat(prepared.cells.own[place], known.counts) + known.offsets
+        return cells[alive], known.share[alive]
 
     def nearest(self, prepared: PreparedMap, phrases: PhraseSet, wanted: int) -> np.ndarray:
         """The living cells, so many or all, that are nearest to the query, ascending."""
