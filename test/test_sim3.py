@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
@@ -37,6 +38,17 @@ def test_group_laws(a, b, c, x):
 @given(similarities())
 def test_exp_undoes_log(a):
     assert np.allclose(Sim3.exp(a.log()).matrix(), a.matrix(), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(vectors, vectors, numbers, st.sampled_from([1.0, 1e-3, 1e-8, 0.0]), st.sampled_from([1.0, 1e-8, 0.0]))
+def test_exp_is_that_of_the_matrix(w, v, scale, turning, growing):
+    w, scale = w / 2 * turning, scale * growing
+    A = np.zeros((4, 4))
+    A[:3, :3], A[:3, 3] = skew(w) + scale * np.eye(3), v
+    xi = np.r_[w, v, scale]
+    assert np.allclose(Sim3.exp(xi).matrix(), expm(A), rtol=1e-6, atol=1e-6)
+    assert np.allclose(Sim3.exp(xi).log(), xi, atol=1e-6)
 
 
 def test_step_is_exp_to_first_order():

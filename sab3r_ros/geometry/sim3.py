@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
 SETTLED = 1e-3  # relative change of a robust fit's width that ends it
@@ -36,18 +35,13 @@ class Sim3:
     @staticmethod
     def exp(xi: np.ndarray) -> Sim3:
         """From the algebra: xi (7,) = rotation vector, translation part, log scale."""
-        w, v, scale = xi[:3], xi[3:6], xi[6]
-        A = np.zeros((4, 4))
-        A[:3, :3] = skew(w) + scale * np.eye(3)
-        A[:3, 3] = v
-        return Sim3.from_matrix(expm(A))
+        w, scale = xi[:3], float(xi[6])
+        return Sim3(math.exp(scale), rotation(*w.tolist()), sweep(w, scale) @ xi[3:6])
 
     def log(self) -> np.ndarray:
         """The (7,) vector whose `exp` this is; rotation angle below pi."""
-        A = np.real(logm(self.matrix()))
-        scale = np.trace(A[:3, :3]) / 3
-        W = A[:3, :3] - scale * np.eye(3)
-        return np.array([W[2, 1], W[0, 2], W[1, 0], *A[:3, 3], scale])
+        w, scale = Rotation.from_matrix(self.R).as_rotvec(), math.log(self.s)
+        return np.r_[w, np.linalg.solve(sweep(w, scale), self.t), scale]
 
     @staticmethod
     def step(delta: np.ndarray) -> Sim3:
@@ -101,6 +95,20 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
             [b * x * z - a * y, b * y * z + a * x, 1 - b * (x * x + y * y)],
         ]
     )
+
+
+def sweep(w: np.ndarray, scale: float) -> np.ndarray:
+    """(3, 3): the integral of exp(τ A) over τ from 0 to 1, A = [w]× + scale · I; `Sim3.exp` moves by it times v.
+
+    It is f(A), f(z) = (exp(z) − 1) / z. The eigenvalues of A are scale, along w, and scale ± i |w|, around it.
+    """
+    angle = float(np.linalg.norm(w))
+    along, around = (
+        np.expm1(z) / z if abs(z) > 1e-9 else 1.0 + 0j for z in (complex(scale), complex(scale, angle))
+    )
+    axis = w / max(angle, 1e-9)
+    in_plane = around.real * np.eye(3) + around.imag * skew(axis)
+    return in_plane + (along.real - around.real) * np.outer(axis, axis)
 
 
 def skew(w: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from sab3r_ros.native import (
     SEED,
     SHORTS,
     TABLE,
+    address,
     load,
 )
 
@@ -90,7 +91,7 @@ def library() -> SimpleNamespace:
 
 def table(arrays: Iterable[np.ndarray | None]) -> np.ndarray:
     """Addresses of contiguous arrays, 0 for None."""
-    return np.array([0 if a is None else a.ctypes.data for a in arrays], np.uintp)
+    return np.array([0 if a is None else address(a) for a in arrays], np.uintp)
 
 
 def floats(values: np.ndarray) -> np.ndarray:

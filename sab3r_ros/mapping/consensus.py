@@ -13,7 +13,7 @@ from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.compiled import floats, library
 
 CELL = 8  # pixels: smoother than this nothing is corrected
-STRIDE = 2  # every second pixel of the earlier view is looked at
+STRIDE = 2  # every second pixel of the earlier view, in rows and columns, is looked at
 MAX_LOG_RATIO = 0.2  # more is another surface
 LEAST_PIXELS = 4  # of a cell
 MEMORY = 10.0  # views that a mean remembers: surfaces that move, and poses that drift, are forgotten
@@ -62,9 +62,10 @@ def blended(points: np.ndarray, again: np.ndarray, count: int) -> np.ndarray:
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.log(again[..., 2] / points[..., 2])
-    finite = np.isfinite(ratio)
-    if not finite.any():
+    some = ratio[::STRIDE, ::STRIDE]
+    some = some[np.isfinite(some)]
+    if not len(some):
         return points
-    ratio -= np.median(ratio[finite])
+    ratio -= np.median(some)
     ratio[~(np.abs(ratio) < MAX_LOG_RATIO)] = 0
     return points * np.exp(ratio / (count + 1))[..., None]

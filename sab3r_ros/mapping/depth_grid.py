@@ -165,9 +165,9 @@ def place(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def factors(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) factors of depth."""
+    """(h, w) float32 factors of depth."""
     down, across = (
         np.maximum(1 - np.abs(np.linspace(0, nodes - 1, pixels)[:, None] - np.arange(nodes)), 0)
         for nodes, pixels in zip(grid.shape, size, strict=True)
     )
-    return np.exp(down @ grid @ across.T)
+    return np.exp((down @ grid @ across.T).astype(np.float32))

@@ -23,7 +23,7 @@ LEAST_OVERLAP = (
 )
 LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
 GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
-SHARED_SAMPLES = 1000  # pixels of the shared keyframes that place a window in the map
+SHARED_SAMPLES = 300  # pixels of the shared keyframes that place a window in the map
 
 
 class FocalEstimate:
@@ -56,6 +56,8 @@ class Window:
     keyframes: list[Keyframe] = field(default_factory=list)
     _views: dict[int, View] = field(default_factory=dict)
     _edges: dict[tuple[int, int], PixelEdge | None] = field(default_factory=dict)
+    # The pointmaps that the edges' points were read from.
+    _read: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     _pairs: dict[tuple[int, int], PairAlignment | None] = field(default_factory=dict)
     _weights: dict[int, np.ndarray] = field(
         default_factory=dict
@@ -99,6 +101,7 @@ class Window:
         self._weights = {k: v for k, v in self._weights.items() if k in here}
         self._decodings = {k: v for k, v in self._decodings.items() if k in here}
         self._edges = {k: v for k, v in self._edges.items() if set(k) <= here}
+        self._read = {k: v for k, v in self._read.items() if set(k) <= here}
         self._pairs = {k: v for k, v in self._pairs.items() if set(k) <= here}
 
     def view(self, keyframe: Keyframe) -> View:
@@ -162,7 +165,7 @@ class Window:
             )
             enough = good.sum() >= self.config.min_matches
             found = PixelEdge(a.id, b.id, Xa[good], Xb[good], weight, uv_a[good], uv_b[good], va.size)
-            self._edges[key] = found if enough else None
+            self._edges[key], self._read[key] = found if enough else None, (va.points, vb.points)
         return self._edges[key]
 
     def pair(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
@@ -217,14 +220,17 @@ class Window:
         for k, grid in grids.items():
             view = self._views[k]
             points = view.points * factors(grid, view.size)[..., None]
-            self._views[k] = replace(view, points=points.astype(np.float32))
+            self._views[k] = replace(view, points=points)
         return poses
 
     def _sampled(self, edge: PixelEdge) -> PixelEdge:
         """The edge with its points as the pointmaps are now."""
-        Xi, Xj = (
-            points_at(self._views[k].points, uv) for k, uv in ((edge.i, edge.uv_i), (edge.j, edge.uv_j))
-        )
+        key = (edge.i, edge.j)
+        before, self._read[key] = self._read[key], tuple(self._views[k].points for k in key)
+        if all(now is then for now, then in zip(self._read[key], before, strict=True)):
+            return edge
+        sides = zip(self._read[key], before, (edge.Xi, edge.Xj), (edge.uv_i, edge.uv_j), strict=True)
+        Xi, Xj = (X if now is then else points_at(now, uv) for now, then, X, uv in sides)
         return replace(edge, Xi=Xi, Xj=Xj)
 
     def place(self, poses: dict[int, Sim3], rng: np.random.Generator) -> tuple[Sim3, float] | None:

@@ -23,6 +23,7 @@ from sab3r_ros.native import (
     SHORTS,
     STEPS,
     TABLE,
+    address,
     load,
 )
 
@@ -221,7 +222,7 @@ def addresses(columns: Sequence[np.ndarray]) -> np.ndarray:
     """(B,) uintp where arrays begin in memory; as long as these are kept. Raises ValueError if one has gaps."""
     if not all(c.flags.c_contiguous for c in columns):
         raise ValueError("a block's columns must be contiguous arrays")
-    return np.array([c.ctypes.data for c in columns], np.uintp)
+    return np.array([address(c) for c in columns], np.uintp)
 
 
 def grouped(
