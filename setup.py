@@ -35,7 +35,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["model/checkpoints/*", "querying/*.json", "rooms/*.md", "evaluation/*.j2"]},
+    package_data={NAME: ["model/checkpoints/*", "*/*.json", "rooms/*.md", "evaluation/*.j2"]},
     ext_modules=[CELLS, MAPPING, *(interface_extension(package) for package in INTERFACES)],
     cmdclass={"build_ext": BuildInterfaces},
     install_requires=[

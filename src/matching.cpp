@@ -10,6 +10,7 @@
 namespace {
 
 constexpr int kRows = 4, kWide = 2, kLanes = 8;  // of A; vectors of B, and their length: what stays in registers
+constexpr int kClasses = kWide * kLanes;         // of rows; the best of each is kept
 constexpr float kLeast = 1e38f;                  // no product is less than minus this
 
 // A map (h, w, d) of descriptors.
@@ -39,19 +40,50 @@ const auto climbed = plain::climbed;
 const auto product = plain::product;
 #endif
 
-void both_nearest(const float* A, int64_t n, const float* B, int64_t m, int64_t d, int32_t* of_a, int32_t* of_b) {
-  constexpr int64_t kBlock = kWide * kLanes;
-  const int64_t blocks = (m + kBlock - 1) / kBlock;
-  std::vector<float> packed(blocks * kBlock * d), top(blocks * kBlock, -kLeast);
-  std::vector<int32_t> rows(blocks * kBlock);
-  for (int64_t j = 0; j < blocks * kBlock; ++j)  // the last row fills the last block
-    for (int64_t k = 0; k < d; ++k) packed[(j / kBlock * d + k) * kBlock + j % kBlock] = B[std::min(j, m - 1) * d + k];
-  nearest(A, n, packed.data(), blocks, d, of_a, top.data(), rows.data());
-  std::copy(rows.begin(), rows.begin() + m, of_b);
+// Of one row the likest of each class of the other's rows.
+struct Likest {
+  float values[kClasses];
+  int32_t rows[kClasses];
+  // Of equals the first.
+  int best() const {
+    int best = 0;
+    for (int c = 1; c < kClasses; ++c)
+      if (values[c] > values[best] || (values[c] == values[best] && rows[c] < rows[best])) best = c;
+    return best;
+  }
+};
+
+// Of each row of A (n, d) and of B (m, d).
+void both_nearest(const float* A, int64_t n, const float* B, int64_t m, int64_t d, std::vector<Likest>* of_a,
+                  std::vector<Likest>* of_b) {
+  const int64_t blocks = (m + kClasses - 1) / kClasses, padded = blocks * kClasses;
+  std::vector<float> packed(padded * d), values_a(n * kClasses), values_b(kClasses * padded, -kLeast);
+  std::vector<int32_t> rows_a(n * kClasses), rows_b(kClasses * padded);
+  for (int64_t j = 0; j < padded; ++j)  // the last row fills the last block
+    for (int64_t k = 0; k < d; ++k) packed[(j / kClasses * d + k) * kClasses + j % kClasses] = B[std::min(j, m - 1) * d + k];
+  nearest(A, n, packed.data(), blocks, d, values_a.data(), rows_a.data(), values_b.data(), rows_b.data());
+  of_a->resize(n), of_b->resize(m);
+  for (int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < kClasses; ++c)
+      (*of_a)[i].values[c] = values_a[i * kClasses + c], (*of_a)[i].rows[c] = std::min(rows_a[i * kClasses + c], int32_t(m - 1));
+  for (int c = 0; c < kClasses; ++c)
+    for (int64_t j = 0; j < m; ++j)
+      (*of_b)[j].values[c] = values_b[c * padded + j], (*of_b)[j].rows[c] = std::min(rows_b[c * padded + j], int32_t(n - 1));
 }
 
 bool near(int64_t a, int64_t b, int64_t width, int64_t radius) {
   return std::llabs(a / width - b / width) <= radius && std::llabs(a % width - b % width) <= radius;
+}
+
+// By how much the likest row is liker than any that is farther than `apart` from it in the image, of those that are the
+// likest of their class; nothing is less like than kLeast. places: of the rows, in an image so wide.
+float lead(const Likest& likest, const std::vector<int32_t>& places, int64_t width, int64_t apart) {
+  const int best = likest.best();
+  float second = -kLeast;
+  for (int c = 0; c < kClasses; ++c)
+    if (likest.values[c] > second && !near(places[likest.rows[c]], places[likest.rows[best]], width, apart))
+      second = likest.values[c];
+  return likest.values[best] - second;
 }
 
 // The surest places of a map's blocks of stride × stride, and which blocks these are, ascending.
@@ -99,26 +131,31 @@ extern "C" {
 
 // Of each row of A (n, d) the row of B (m, d) with the largest product, and the reverse.
 int64_t both_ways(const float* A, int64_t n, const float* B, int64_t m, int64_t d, int32_t* of_a, int32_t* of_b) {
-  both_nearest(A, n, B, m, d, of_a, of_b);
+  std::vector<Likest> a, b;
+  both_nearest(A, n, B, m, d, &a, &b);
+  for (int64_t i = 0; i < n; ++i) of_a[i] = a[i].rows[a[i].best()];
+  for (int64_t j = 0; j < m; ++j) of_b[j] = b[j].rows[b[j].best()];
   return n;
 }
 
-// Reciprocal matches of two maps of descriptors, with their confidences: places in a and in b. Returns how many.
+// Reciprocal matches of two maps of descriptors, with their confidences: places in a and in b, how alike they are, and by how
+// much the likest are liker than any that are farther than `apart` from them. Returns how many.
 int64_t matched(const float* A, const float* sure_a, int64_t ha, int64_t wa, const float* B, const float* sure_b,
-                int64_t hb, int64_t wb, int64_t d, int64_t stride, int64_t most, int64_t radius, int64_t* place_a,
-                int64_t* place_b) {
+                int64_t hb, int64_t wb, int64_t d, int64_t stride, int64_t most, int64_t radius, int64_t apart,
+                int64_t* place_a, int64_t* place_b, float* likeness, float* leads) {
   const Map map_a{A, ha, wa, d}, map_b{B, hb, wb, d};
   const Surest a = surest(sure_a, ha, wa, stride, most), b = surest(sure_b, hb, wb, stride, most);
   if (a.places.empty() || b.places.empty()) return 0;
-  std::vector<int32_t> of_a(a.places.size()), of_b(b.places.size());
-  both_nearest(rows(map_a, a.places).data(), of_a.size(), rows(map_b, b.places).data(), of_b.size(), d, of_a.data(),
-               of_b.data());
+  std::vector<Likest> of_a, of_b;
+  both_nearest(rows(map_a, a.places).data(), a.places.size(), rows(map_b, b.places).data(), b.places.size(), d, &of_a, &of_b);
   int64_t count = 0;
   for (size_t k = 0; k < of_a.size(); ++k) {
-    const int32_t back = of_b[of_a[k]], here = a.places[k];
+    const int32_t likest = of_a[k].rows[of_a[k].best()], back = of_b[likest].rows[of_b[likest].best()], here = a.places[k];
     if (!near(a.blocks[back], a.blocks[k], wa / stride, 1)) continue;
-    const int64_t there = climbed(map_a.at(here), map_b, b.places[of_a[k]], stride - 1);
+    const int64_t there = climbed(map_a.at(here), map_b, b.places[likest], stride - 1);
     if (!near(climbed(map_b.at(there), map_a, a.places[back], stride - 1), here, wa, radius)) continue;
+    likeness[count] = product(map_a.at(here), map_b.at(there), d);
+    leads[count] = std::min(lead(of_a[k], b.places, wb, apart), lead(of_b[likest], a.places, wa, apart));
     place_a[count] = here, place_b[count++] = there;
   }
   return count;

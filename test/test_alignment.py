@@ -157,7 +157,8 @@ def misfits(poses, edges, config):
 
             moves = (seen(np.exp(1e-5)) - seen(np.exp(-1e-5))) / 2e-5 * config.log_depth_sigma
             covariance = own_noise + moves[:, :, None] * moves[:, None]
-            residuals.append(seen(1.0)), weights.append(e.weight)
+            residuals.append(seen(1.0))
+            weights.append(10 * e.probability / (1 + 9 * e.probability))
             whiten.append(np.linalg.inv(np.linalg.cholesky(covariance)))
     return np.concatenate(residuals), np.concatenate(whiten), np.concatenate(weights)
 
@@ -192,7 +193,7 @@ def test_refinement_is_that_of_a_plain_twin(scale_prior):
         edge(truth[i].inverse() @ truth[j], rng, 0.05, 0.008, 0.1, i=i, j=j, count=60)
         for i, j in ((4, 2), (2, 7), (4, 7))
     ]
-    edges = [replace(e, weight=rng.uniform(0.2, 5, 60)) for e in edges]
+    edges = [replace(e, probability=rng.uniform(0.02, 1, 60)) for e in edges]
     start = {k: Sim3.step(rng.normal(0, 0.01, 7) * (k != 4)) @ T for k, T in truth.items()}
     config = replace(CONFIG, scale_prior=scale_prior, refine_steps=30)
     found, twin = refine(start, edges, {4}, config), refine_twin(start, edges, {4}, config)

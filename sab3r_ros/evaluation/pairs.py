@@ -74,8 +74,8 @@ class Judge:
             first, second = self.view(i), self.view(j)
             maps = (torch.from_numpy(v.descriptors).permute(2, 0, 1) for v in (first, second))
             figures.append(match_figures(*maps, views, rng))
-            found = match_views(first, second)
-            best = np.argsort(-found.weight)[:most]
+            found = match_views(first, second, (views[0].image, views[1].image))
+            best = np.argsort(-found.probability)[:most]
             error = match_errors(found.first[best], found.second[best], views)
             used.append(np.mean(error < CLOSE_PX) if len(error) else np.nan)
         close, share = np.nanmean(figures, 0)

@@ -29,19 +29,25 @@ from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.mapping.compiled import best_similarity, library
 
 LEAST_RAY_SIGMA_RAD, LEAST_LOG_DEPTH_SIGMA = 0.002, 0.02  # residuals of few matches may be small by chance
+CHANCE = 10.0  # how much less often a wrong match agrees than a right one
 CELL_RAD = 0.2  # matches that a camera sees closer together err alike
 PAIR_MATCHES = 200  # or a few more settle a pair; the window then takes all
 
 
 @dataclass(frozen=True)
 class Edge:
-    """Matched points of two keyframes. Xi, Xj: (M, 3) each in its own camera frame. weight: (M,) > 0, mean about 1."""
+    """Matched points of two keyframes. Xi, Xj: (M, 3) each in its own camera frame. probability: (M,) of being right."""
 
     i: int
     j: int
     Xi: np.ndarray
     Xj: np.ndarray
-    weight: np.ndarray
+    probability: np.ndarray
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """(M,) in 0..1, how probable the matches are where they agree."""
+        return CHANCE * self.probability / (1 + (CHANCE - 1) * self.probability)
 
     @cached_property
     def looks(self) -> tuple[Look, Look]:
@@ -90,11 +96,10 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
 
     None if there are fewer than `min_matches`, or fewer than that many agree, or too small a share.
     """
-    m = len(edge.weight)
+    m = len(edge.probability)
     if m < config.min_matches:
         return None
-    p = edge.weight / edge.weight.sum()
-    sets = rng.choice(m, (config.hypotheses, 3), p=p)
+    sets = rng.choice(m, (config.hypotheses, 3), p=edge.probability / edge.probability.sum())
     some = rng.choice(m, min(m, config.scored_matches), replace=False)
     start, agreeing = best_similarity(
         *(edge.Xi, edge.Xj, edge.weight, sets, some),
@@ -103,7 +108,7 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
     if agreeing * m / len(some) < config.min_matches / 2:
         return None
     part = slice(None, None, max(m // PAIR_MATCHES, 1))
-    thinned = Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.weight[part])
+    thinned = Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.probability[part])
     poses = refine({edge.i: Sim3.identity(), edge.j: start}, [thinned], {edge.i}, config)
     return measured(poses[edge.j], edge, config)
 
@@ -116,7 +121,7 @@ def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment |
     many pairs of ξᵀ covariance⁻¹ ξ with ξ = log (T_ij⁻¹ T) is, near its least, that of all their matches' residuals but for
     one factor a pair: a pose graph of such edges is bundle adjustment at the price of a pose graph. None as for `align_pair`.
     """
-    m = len(edge.weight)
+    m = len(edge.probability)
     fewest = max(config.min_matches, int(np.ceil(config.min_inliers * m)))
     A, pull, scatter, cells = np.empty((7, 7)), np.empty(7), np.empty((7, 7)), np.empty(1, np.int64)
     count = library().pair_equations(

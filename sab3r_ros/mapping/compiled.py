@@ -30,7 +30,7 @@ ARGUMENTS = {
     "both_ways": (FLOATS, COUNT, FLOATS, COUNT, COUNT, ROWS, ROWS),
     "matched": (
         *(FLOATS, FLOATS, COUNT, COUNT, FLOATS, FLOATS, COUNT, COUNT),
-        *(COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS),
+        *(COUNT, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, FLOATS, FLOATS),
     ),
     "peaks": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, REALS),
     "points_at": (FLOATS, COUNT, COUNT, REALS, COUNT, REAL, REALS),
@@ -113,19 +113,23 @@ def matched(
     stride: int,
     most: int,
     radius: int,
-) -> tuple[np.ndarray, np.ndarray]:
+    apart: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Flat places (M,) int64 of reciprocal matches of two maps of descriptors (H, W, D), given with confidences (H, W).
 
     The surest of each block of stride², `most` blocks or fewer, look for each other; what agrees is then looked for all
-    around, and has to be found from the other side within `radius` places again.
+    around, and has to be found from the other side within `radius` places again. Also their likeness (M,) float32, and their
+    lead (M,): by how much the two that looked for each other were liker than the likest farther than `apart` from either. Of
+    those the best of each 16th of the candidates is known, which mostly is the one. Huge where there is none.
     """
     sides = []
     for descriptors, confidence in (first, second):
         h, w, d = descriptors.shape
         sides += [floats(descriptors), floats(confidence), h, w]
-    here, there = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = library().matched(*sides, d, stride, most, radius, here, there)
-    return here[:count].copy(), there[:count].copy()
+    out = [np.empty(most, kind) for kind in (np.int64, np.int64, np.float32, np.float32)]
+    count = library().matched(*sides, d, stride, most, radius, apart, *out)
+    here, there, likeness, lead = (a[:count].copy() for a in out)
+    return here, there, likeness, lead
 
 
 def peaks(queries: np.ndarray, descriptors: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -138,33 +138,28 @@ class Window:
         return min(others, key=lambda k: abs(k.id - keyframe.id)) if others else keyframe
 
     def edge(self, a: Keyframe, b: Keyframe) -> PixelEdge | None:
-        """Matched points of two keyframes, the surest `max_matches`; None if there are too few."""
+        """Matched points of two keyframes, the most probable `max_matches`; None if there are too few."""
         key = (a.id, b.id)
         if key not in self._edges:
             va, vb = self.view(a), self.view(b)
             if self.model.monocular:
-                matches = match_views(va, vb)
+                matches = match_views(va, vb, (a.image, b.image))
             else:
                 # The newer one first: its own-frame view comes from the same decoding.
                 first, second = self.model.decode(b.encoding, a.encoding)
-                found = match_views(first, second)
+                found = match_views(first, second, (b.image, a.image))
                 if b.T_WK is None and a is not self._neighbour(b):
                     self._blend(b, first)
-                matches = Matches(found.second, found.first, found.weight)
+                matches = Matches(found.second, found.first, found.probability)
             # Among equals, some from everywhere.
-            best = np.lexsort((np.arange(len(matches)) * GOLDEN % 1, -matches.weight))[
+            best = np.lexsort((np.arange(len(matches)) * GOLDEN % 1, -matches.probability))[
                 : self.config.max_matches
             ]
-            uv_a, uv_b, weight = matches.first[best], matches.second[best], matches.weight[best]
+            uv_a, uv_b, p = matches.first[best], matches.second[best], matches.probability[best]
             Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)
             good = np.isfinite(Xa).all(1) & np.isfinite(Xb).all(1) & (Xa[:, 2] > 1e-3) & (Xb[:, 2] > 1e-3)
-            weight = (
-                np.clip(weight[good] / max(np.median(weight[good]), 1e-9), 0.2, 5.0)
-                if good.any()
-                else weight[good]
-            )
             enough = good.sum() >= self.config.min_matches
-            found = PixelEdge(a.id, b.id, Xa[good], Xb[good], weight, uv_a[good], uv_b[good], va.size)
+            found = PixelEdge(a.id, b.id, Xa[good], Xb[good], p[good], uv_a[good], uv_b[good], va.size)
             self._edges[key], self._read[key] = found if enough else None, (va.points, vb.points)
         return self._edges[key]
 
