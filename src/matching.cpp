@@ -183,6 +183,17 @@ int64_t peaks(const float* queries, int64_t n, const float* values, int64_t h, i
   return n;
 }
 
+// Of each query (n, d) the largest product with what is within `reach` rows and columns of its place in a map → (n)
+int64_t likest_near(const float* queries, int64_t n, const float* values, int64_t h, int64_t w, int64_t d,
+                    const int64_t* places, int64_t reach, float* likeness) {
+  const Map map{values, h, w, d};
+  for (int64_t k = 0; k < n; ++k) {
+    const float* query = queries + k * d;
+    likeness[k] = product(query, map.at(climbed(query, map, places[k], reach)), d);
+  }
+  return n;
+}
+
 // Values of a pointmap (h, w, 3) at pixels uv (n, 2), between pixels too → (n, 3); see points_at (matching.py).
 int64_t points_at(const float* points, int64_t h, int64_t w, const double* uv, int64_t n, double edge, double* out) {
   constexpr int64_t kAhead = 16;  // points lie anywhere: the memory is asked for those so far on

@@ -96,10 +96,22 @@ def align_pair(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) ->
 
     None if there are fewer than `min_matches`, or fewer than that many agree, or too small a share.
     """
-    m = len(edge.probability)
-    if m < config.min_matches:
+    if len(edge.probability) < config.min_matches:
         return None
-    sets = rng.choice(m, (config.hypotheses, 3), p=edge.probability / edge.probability.sum())
+    return align_with(edge, hypotheses(edge, config, rng), config, rng)
+
+
+def hypotheses(edge: Edge, config: AlignmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """Three matches each, (H, 3), drawn by their probability."""
+    p = edge.probability / edge.probability.sum()
+    return rng.choice(len(p), (config.hypotheses, 3), p=p)
+
+
+def align_with(
+    edge: Edge, sets: np.ndarray, config: AlignmentConfig, rng: np.random.Generator
+) -> PairAlignment | None:
+    """As `align_pair`, from similarities of given sets (H, 3) of matches."""
+    m = len(edge.probability)
     some = rng.choice(m, min(m, config.scored_matches), replace=False)
     start, agreeing = best_similarity(
         *(edge.Xi, edge.Xj, edge.weight, sets, some),

@@ -33,6 +33,7 @@ ARGUMENTS = {
         *(COUNT, COUNT, COUNT, COUNT, COUNT, NUMBERS, NUMBERS, FLOATS, FLOATS),
     ),
     "peaks": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, REALS),
+    "likest_near": (FLOATS, COUNT, FLOATS, COUNT, COUNT, COUNT, NUMBERS, COUNT, FLOATS),
     "points_at": (FLOATS, COUNT, COUNT, REALS, COUNT, REAL, REALS),
     "best_similarity": (
         *(REALS, REALS, REALS, NUMBERS, COUNT, NUMBERS, COUNT, REAL, REAL, REAL, REAL, REALS),
@@ -142,6 +143,16 @@ def peaks(queries: np.ndarray, descriptors: np.ndarray, places: np.ndarray) -> n
         *(np.ascontiguousarray(places, np.int64), shift),
     )
     return shift
+
+
+def likest_near(queries: np.ndarray, descriptors: np.ndarray, places: np.ndarray, reach: int) -> np.ndarray:
+    """(N,) float32: the largest likeness of queries (N, D) to descriptors (H, W, D) within `reach` of flat places (N,)."""
+    likeness = np.empty(len(queries), np.float32)
+    library().likest_near(
+        *(floats(queries), len(queries), floats(descriptors), *descriptors.shape),
+        *(np.ascontiguousarray(places, np.int64), reach, likeness),
+    )
+    return likeness
 
 
 def points_at(points: np.ndarray, uv: np.ndarray, edge: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from sab3r_ros.mapping.consensus import agree, alone, blended
 from sab3r_ros.mapping.depth_grid import Bending, PixelEdge, bend, factors
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import Matches, match_views, points_at
+from sab3r_ros.mapping.rivals import SETTLED, Surface, best_rival
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.types import View
 
@@ -167,8 +168,24 @@ class Window:
         key = (a.id, b.id)
         if key not in self._pairs:
             edge = self.edge(a, b)
-            self._pairs[key] = align_pair(edge, self.config, rng) if edge else None
+            pair = align_pair(edge, self.config, rng) if edge else None
+            if edge and self.model.monocular and not (pair and pair.inliers >= SETTLED):
+                pair = self._doubted(edge, pair, rng)
+            self._pairs[key] = pair
         return self._pairs[key]
+
+    def _doubted(
+        self, edge: PixelEdge, pair: PairAlignment | None, rng: np.random.Generator
+    ) -> PairAlignment | None:
+        """What else than their matches tells of two keyframes' pose, if their intrinsics are known."""
+        surfaces = [
+            Surface(self._views[k.id], K)
+            for k in self.keyframes
+            if k.id in (edge.i, edge.j) and (K := self.focal.K(k)) is not None
+        ]
+        if len(surfaces) < 2:
+            return pair
+        return best_rival(*surfaces, edge, pair, self.config, rng)
 
     def settled(self, a: Keyframe, b: Keyframe, T_ab: Sim3) -> PairAlignment | None:
         """What the matches of an aligned pair say where the whole window has put it; None where they do not agree there."""
