@@ -247,6 +247,7 @@ WIDE int64_t settle(int64_t n, char* const* old_tiles, char* const* new_tiles, c
                const float* points, const uint8_t* colors, const float* features, const float* confidence,
                const int32_t* anchors, char* const* moved, float most_weight, uint64_t seed, int32_t* anchors_of,
                uint8_t* news) {
+  constexpr int64_t kAhead = 16;  // pixels come in any order: the memory is asked for those so far on
   const int64_t bytes[kColumns] = {2, 12, 3, dim, 2, 2, 2, 4};
   const Tile come{moved};
   Dice dice{seed};
@@ -266,6 +267,8 @@ WIDE int64_t settle(int64_t n, char* const* old_tiles, char* const* new_tiles, c
       if (!end && g < bounds[t + 1] && held[g] == row) ++g;
     }
     for (g = bounds[t]; g < bounds[t + 1]; ++g) {
+      const int64_t ahead = order[std::min(starts[g] + kAhead, starts[bounds[n]] - 1)];
+      if (ahead < pixels) __builtin_prefetch(features + ahead * dim), __builtin_prefetch(points + 3 * ahead);
       const int64_t row = at[g], count = starts[g + 1] - starts[g], one = order[starts[g]] - pixels;
       *to.at<uint16_t>(kCells, row) = cells[g];
       if (count == 1 && one >= 0 && held[g] < 0) {
