@@ -127,6 +127,10 @@ def test_only_new_keyframes_whose_intrinsics_are_given_bend(given, in_the_map, b
     window.keyframes[1].T_WK = Sim3.identity() if in_the_map else None
     sampled = [points_at(X, uv) for X in points.values()]
     edge = PixelEdge(0, 1, *sampled, np.ones(len(uv)), uv, uv, (48, 64))
-    window._bend({0: Sim3.identity(), 1: Sim3.identity()}, [edge], 0)
+    poses = {0: Sim3.identity(), 1: Sim3.identity()}
+    loose = window._loose(poses)
+    assert bool(loose) is bends
+    if loose:
+        window._bend(poses, [edge], 0, loose)
     assert np.array_equal(window.view(window.keyframes[0]).points, points[0].astype(np.float32))
     assert np.array_equal(window.view(window.keyframes[1]).points, points[1].astype(np.float32)) is not bends

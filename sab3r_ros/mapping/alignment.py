@@ -119,10 +119,14 @@ def align_with(
     )
     if agreeing * m / len(some) < config.min_matches / 2:
         return None
-    part = slice(None, None, max(m // PAIR_MATCHES, 1))
-    thinned = Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.probability[part])
-    poses = refine({edge.i: Sim3.identity(), edge.j: start}, [thinned], {edge.i}, config)
+    poses = refine({edge.i: Sim3.identity(), edge.j: start}, [thinned(edge)], {edge.i}, config)
     return measured(poses[edge.j], edge, config)
+
+
+def thinned(edge: Edge) -> Edge:
+    """Every so many of its matches: enough to settle a pair, to a start for what takes all."""
+    part = slice(None, None, max(len(edge.probability) // PAIR_MATCHES, 1))
+    return Edge(edge.i, edge.j, edge.Xi[part], edge.Xj[part], edge.probability[part])
 
 
 def measured(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment | None:

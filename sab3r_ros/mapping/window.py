@@ -10,7 +10,7 @@ import numpy as np
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
-from sab3r_ros.mapping.alignment import PairAlignment, align_pair, measured, refine, row_norm
+from sab3r_ros.mapping.alignment import PairAlignment, align_pair, measured, refine, row_norm, thinned
 from sab3r_ros.mapping.consensus import agree, alone, blended
 from sab3r_ros.mapping.depth_grid import Bending, PixelEdge, bend, factors
 from sab3r_ros.mapping.keyframes import Keyframe
@@ -216,18 +216,23 @@ class Window:
         ]
         if edges:
             edges = [self._sampled(e) for e in edges]
-            poses = self._bend(refine(poses, edges, {root}, self.config), edges, root)
+            loose = self._loose(poses)  # bending takes all matches, from a start
+            start = refine(poses, map(thinned, edges) if loose else edges, {root}, self.config)
+            poses = self._bend(start, edges, root, loose) if loose else start
             self._edges |= {(e.i, e.j): self._sampled(e) for e in edges}
         return poses
 
-    def _bend(self, poses: dict[int, Sim3], edges: list[PixelEdge], root: int) -> dict[int, Sim3]:
-        """The poses with which the pointmaps agree once those that the map does not hold yet have bent.
+    def _loose(self, poses: dict[int, Sim3]) -> set[int]:
+        """The keyframes whose pointmaps may bend: those that the map does not hold yet.
 
-        Only those of a camera whose intrinsics are given bend: wrong rays would be taken for wrong depths.
+        Only those of a camera whose intrinsics are given: wrong rays would be taken for wrong depths.
         """
-        loose = {k.id for k in self.keyframes if k.T_WK is None and k.K is not None and k.id in poses}
-        if not loose:
-            return poses
+        return {k.id for k in self.keyframes if k.T_WK is None and k.K is not None and k.id in poses}
+
+    def _bend(
+        self, poses: dict[int, Sim3], edges: list[PixelEdge], root: int, loose: set[int]
+    ) -> dict[int, Sim3]:
+        """The poses with which the pointmaps agree once those of `loose` have bent."""
         poses, grids = bend(poses, edges, {root}, loose, self.bending, self.config)
         for k, grid in grids.items():
             view = self._views[k]
