@@ -7,6 +7,7 @@ every point of the one view lies in the other. There its descriptor should have 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +34,16 @@ class Surface:
 
     view: View
     K: np.ndarray
+
+    @cached_property
+    def looked_for(self) -> tuple[np.ndarray, np.ndarray]:
+        """Descriptors (P, D) that are evenly spread, and their points (P, 3)."""
+        h, w, d = self.view.descriptors.shape
+        rows, columns = np.mgrid[SPACING // 2 : h : SPACING, SPACING // 2 : w : SPACING]
+        index = (rows * w + columns).ravel()
+        return self.view.descriptors.reshape(-1, d)[index], points_at(
+            self.view.points, pixels(index, self.view)
+        )
 
 
 def best_rival(
@@ -65,21 +76,18 @@ def likeness(T_ij: Sim3, first: Surface, second: Surface) -> float:
 
 def laid(T_ij: Sim3, onto: Surface, of: Surface) -> tuple[float, float]:
     """Sums of likeness and of weights: 1 where a point lies on the other's surface, less before and behind it."""
-    h, w, d = of.view.descriptors.shape
-    rows, columns = np.mgrid[SPACING // 2 : h : SPACING, SPACING // 2 : w : SPACING]
-    index = (rows * w + columns).ravel()
-    X = T_ij.apply(points_at(of.view.points, pixels(index, of.view)))
-    index, X = (a[X[:, 2] > 1e-3] for a in (index, X))
+    queries, X = of.looked_for
+    X = T_ij.apply(X)
+    queries, X = (a[X[:, 2] > 1e-3] for a in (queries, X))
     uv = X[:, :2] / X[:, 2:] * onto.K[[0, 1], [0, 1]] + onto.K[:2, 2]
     (H, W), (h, w, _) = onto.view.size, onto.view.descriptors.shape
     inside = ((uv >= 0) & (uv <= [W - 1, H - 1])).all(1)
-    index, X, uv = index[inside], X[inside], uv[inside]
-    if not len(index):
+    queries, X, uv = queries[inside], X[inside], uv[inside]
+    if not len(queries):
         return 0.0, 0.0
     u, v = np.rint(uv).astype(int).T
     ratio = np.log(np.linalg.norm(X, axis=1) / np.linalg.norm(onto.view.points[v, u], axis=1))
     weight = np.exp(-((ratio / SAME_DEPTH) ** 2) / 2)
     column, row = ((uv + 0.5) * [w / W, h / H]).astype(int).T
-    queries = of.view.descriptors.reshape(-1, d)[index]
     like = likest_near(queries, onto.view.descriptors, row * w + column, REACH)
     return float(weight @ like), float(weight.sum())
