@@ -20,24 +20,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import latency
 import numpy as np
 from latency import Tour, new_atlas, queried, visited
 from locate_calibrate import candidates_of, draw_reliability, fitted
-from locate_judge import Tally, absent, ask_colors, ask_room, ask_synonyms, plain, present
-from locate_maps import RoomMap, caption_map, full_map, predicted_map
-from locate_rules import PEERS, PlainCosine, peer
-from tqdm import tqdm
+from locate_judge import Tally, plain
+from locate_maps import RoomMap
+from locate_rules import PEERS
+from locate_work import Rule, Workers, asked_colors, asked_synonyms, text, together
 
-from sab3r_ros.config import LocateConfig, MapperConfig
+from sab3r_ros.config import LocateConfig
 from sab3r_ros.model.feature_model import FeatureModel, load_model
 from sab3r_ros.querying.calibration import write as write_calibration
 from sab3r_ros.querying.locate import Locator
-from sab3r_ros.querying.text import TextEncoder, load_text_encoder
-from sab3r_ros.training.shards import Shard, Vocabulary
+from sab3r_ros.querying.text import load_text_encoder
 
 CALIBRATED = (0.35, 0.4, 0.45, 0.5)  # thresholds that --calibrate shows
 THRESHOLDS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
@@ -71,6 +70,9 @@ def main() -> None:
     )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--limit", type=int, default=40, help="most rooms of each kind")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="that share the rooms; figures do not depend on it"
+    )
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--out", type=Path, help="writes OUT.md, OUT.json and the reliability curve OUT.svg")
     parser.add_argument(
@@ -90,96 +92,72 @@ def main() -> None:
         parser.error("--calibrate needs --validation: the score is never fitted on the test rooms")
     if not (args.calibrate or args.rooms):
         parser.error("--rooms is needed: the test rooms")
-    text, model = load_text_encoder("minilm-l6-v2"), load_model(args.model, "cpu")
-
-    def predicted_maps(folder: Path) -> list[RoomMap]:
-        return rooms_of(folder, args, lambda s, a, b: predicted_map(s, a, b, model))
-
-    config = LocateConfig()
-    validation = predicted_maps(args.validation) if args.validation else []
-    if args.calibrate:
-        calibrate(validation, text, config)
-        return
-    exact = rooms_of(args.rooms, args, lambda s, a, b: caption_map(s, a, b, text))
-    rows, _ = quality("truth geometry, caption vectors", exact, text, config)
-    predicted = predicted_maps(args.rooms)
-    more, tally = quality("truth geometry, model's features", predicted, text, config)
-    rows |= more | language(predicted, text, config)
-    if args.pairs:
-        rows |= colors(
-            "true captions",
-            rooms_of(args.pairs, args, lambda s, a, b: caption_map(s, a, b, text)),
-            text,
-            config,
-        )
-        rows |= colors("model's features", predicted_maps(args.pairs), text, config)
+    with Workers(args.processes, args.model) as workers:
+        if args.calibrate:
+            calibrate(workers, maps_of(workers, "features", args.validation, args))
+            return
+        rows, tallies = figures(workers, args)
+    model = load_model(args.model, "cpu")
     if args.full:
-        for name, folder in (("few views", args.rooms), ("filmed all round", args.laps)):
-            full = rooms_of(folder, args, lambda s, a, b: full_map(s, a, b, model, MapperConfig()))
-            rows |= quality(f"mapped from images, {name}", full, text, config)[0]
-            mapped = sum(len(room.snapshot) > 0 for room in full)
-            row = f"mapped from images, {name}: rooms with a map of three keyframes or more"
-            rows[row] = f"{mapped} of {len(full)}"
-    ours = quality("", validation, text, config)[1] if validation else Tally()
-    for name, kind in PEERS.items() if validation else ():
-
-        def locator(room: RoomMap, threshold: float, kind: type = kind) -> PlainCosine:
-            return peer(kind, room.basis, text, threshold, asked(room, text))
-
-        threshold, chosen = best_threshold(validation, text, locator)
-        theirs = tally_of(predicted, text, lambda m, of=locator, t=threshold: of(m, t))
-        rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
-        stricter = replace(config, min_score=refusing(ours.absent_scores, chosen.refused, config.min_score))
-        row = f"ours, as strict as {name} on the validation rooms: min_score {stricter.min_score:.2f}"
-        rows |= summary(row, tally_of(predicted, text, lambda m, c=stricter: Locator(m.basis, text, c)))
-    if args.full:
-        rows |= photo() | large_maps(args.rooms, model)
-    write(rows, args, model.identity, config)
+        rows |= photo() | large_maps(args.rooms, model)  # after the others: their times are measured
+    write(rows, args, model.identity, LocateConfig())
     if args.out:
-        tallies = {"test rooms": tally}
-        if validation:
-            tallies["validation rooms"] = ours
         draw_reliability(args.out.with_suffix(".svg"), tallies)
 
 
-def calibrate(validation: list[RoomMap], text: TextEncoder, config: LocateConfig) -> None:
+def figures(workers: Workers, args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Tally]]:
+    """The rows of all rooms, and the tallies of the reliability curve."""
+    config, maps = LocateConfig(), partial(maps_of, workers, args=args)
+    rows, _ = quality(workers, "truth geometry, caption vectors", maps("captions", args.rooms))
+    predicted = maps("features", args.rooms)
+    more, tally = quality(workers, "truth geometry, model's features", predicted)
+    rows |= more | language(workers, predicted)
+    if args.pairs:
+        for name, kind in (("true captions", "captions"), ("model's features", "features")):
+            rows |= colors(workers, name, maps(kind, args.pairs))
+    if args.full:
+        for name, folder in (("few views", args.rooms), ("filmed all round", args.laps)):
+            full = maps("images", folder)
+            rows |= quality(workers, f"mapped from images, {name}", full)[0]
+            mapped = sum(len(room.snapshot) > 0 for room in full)
+            row = f"mapped from images, {name}: rooms with a map of three keyframes or more"
+            rows[row] = f"{mapped} of {len(full)}"
+    if not args.validation:
+        return rows, {"test rooms": tally}
+    validation = maps("features", args.validation)
+    (ours,) = tallies_of(workers, validation, [Rule(config)])
+    for name in PEERS:
+        threshold, chosen = best_threshold(workers, validation, name)
+        least = refusing(ours.absent_scores, chosen.refused, config.min_score)
+        theirs = Rule(replace(config, min_score=threshold), name)
+        theirs, stricter = tallies_of(workers, predicted, [theirs, Rule(replace(config, min_score=least))])
+        rows |= summary(f"peer: {name}, threshold {threshold:g}", theirs)
+        rows |= summary(f"ours, as strict as {name} on the validation rooms: min_score {least:.2f}", stricter)
+    return rows, {"test rooms": tally, "validation rooms": ours}
+
+
+def calibrate(workers: Workers, validation: list[RoomMap]) -> None:
     """Fit the score, write it where the locator reads it, and show what thresholds do with it."""
-    path = write_calibration(text.space, fitted(candidates_of(validation, everything(validation), text)))
-    sys.stdout.write(f"{path}: {text.space} of {len(validation)} rooms\n")
-    for t in CALIBRATED:
-        shown = tally_of(
-            validation, text, lambda m, t=t: Locator(m.basis, text, replace(config, min_score=t))
-        )
+    fit = fitted(candidates_of(validation, everything(validation), text()))
+    path = write_calibration(text().space, fit)
+    sys.stdout.write(f"{path}: {text().space} of {len(validation)} rooms\n")
+    rules = [Rule(replace(LocateConfig(), min_score=t)) for t in CALIBRATED]
+    for t, shown in zip(CALIBRATED, tallies_of(workers, validation, rules), strict=True):
         sys.stdout.write(
             f"min_score {t:g}: F1 {shown.f1:.3f}, absent refused {shown.refused:.3f}, ECE {shown.ece:.3f}\n"
         )
 
 
-def rooms_of(folder: Path, args: argparse.Namespace, build) -> list[RoomMap]:
-    """Maps of the first rooms that show furniture."""
-    shard, maps = Shard(folder, Vocabulary(), tuple(args.size)), []
-    for a, b in tqdm(list(shard._rooms(0))[: args.limit], desc=folder.name, disable=None):
-        room = build(shard, a, b)
-        if room.things:
-            maps.append(room)
-    return maps
+def maps_of(workers: Workers, kind: str, folder: Path, args: argparse.Namespace) -> list[RoomMap]:
+    return workers.maps(kind, folder, args.limit, tuple(args.size))
 
 
 def everything(rooms: list[RoomMap]) -> list[str]:
     return sorted({plain(t.name) for room in rooms for t in room.things})
 
 
-def asked(room: RoomMap, text: TextEncoder) -> tuple[str, ...]:
-    """The query set of a room: what a softmax over queries normalises by."""
-    return (*present(room), *absent(room, [], text), "wall", "floor", "ceiling")
-
-
-def tally_of(rooms: list[RoomMap], text: TextEncoder, locator_of) -> Tally:
-    tally, names = Tally(), everything(rooms)
-    for room in rooms:
-        locator = locator_of(room)
-        ask_room(room, lambda q, m=room, one=locator: one.locate(m.snapshot, q), names, text, tally)
-    return tally
+def tallies_of(workers: Workers, rooms: list[RoomMap], rules: Sequence[Rule]) -> list[Tally]:
+    return workers.tallies(rooms, rules, everything(rooms))
 
 
 def summary(name: str, tally: Tally) -> dict[str, str]:
@@ -191,34 +169,32 @@ def summary(name: str, tally: Tally) -> dict[str, str]:
     }
 
 
-def quality(
-    name: str, rooms: list[RoomMap], text: TextEncoder, config: LocateConfig
-) -> tuple[dict[str, str], Tally]:
-    tally = tally_of(rooms, text, lambda m: Locator(m.basis, text, config))
+def quality(workers: Workers, name: str, rooms: list[RoomMap]) -> tuple[dict[str, str], Tally]:
+    (tally,) = tallies_of(workers, rooms, [Rule(LocateConfig())])
     offset = np.median(tally.offsets_m) if tally.offsets_m else float("nan")
+    mean, high = tally.ece_by_chance()
     rows = summary(name, tally) | {
         f"{name}: centroid error, median": f"{offset:.2f} m of {len(tally.offsets_m)}",
-        f"{name}: calibration error (ECE)": f"{tally.ece:.3f} over {len(tally.scores)} objects",
+        f"{name}: calibration error (ECE)": f"{tally.ece:.3f} over {len(tally.scores)} objects (of scores that are "
+        f"exactly right, so few would show {mean:.3f}, one time in twenty more than {high:.3f})",
     }
     return rows, tally
 
 
-def language(rooms: list[RoomMap], text: TextEncoder, config: LocateConfig) -> dict[str, str]:
+def language(workers: Workers, rooms: list[RoomMap]) -> dict[str, str]:
     """Synonyms."""
-    by_name, by_synonym = Tally(), Tally()
-    for room in rooms:
-        locator = Locator(room.basis, text, config)
-        ask_synonyms(room, partial(locator.locate, room.snapshot), text, by_name, by_synonym)
+    each = workers.each(partial(asked_synonyms, config=LocateConfig()), rooms, "synonyms")
+    by_name, by_synonym = (together(column) for column in zip(*each, strict=True))
     kept = by_synonym.f1 / by_name.f1 if by_name.f1 else float("nan")
     change = f"{by_name.f1:.2f} → {by_synonym.f1:.2f}, {by_name.hits + by_name.missed} things"
     return {"synonyms instead of names: F1 kept": f"{kept:.2f} ({change})"}
 
 
-def colors(name: str, rooms: list[RoomMap], text: TextEncoder, config: LocateConfig) -> dict[str, str]:
+def colors(workers: Workers, name: str, rooms: list[RoomMap]) -> dict[str, str]:
     """Of things in two colours: how often is the one that was asked for the first of the answer?"""
-    right: list[bool] = []
-    for room in rooms:
-        right += ask_colors(room, partial(Locator(room.basis, text, config).locate, room.snapshot))
+    right = list(
+        chain.from_iterable(workers.each(partial(asked_colors, config=LocateConfig()), rooms, "colours"))
+    )
     return {f"right colour of a pair first, {name}": f"{np.mean(right):.2f} of {len(right)}"}
 
 
@@ -241,16 +217,15 @@ def large_maps(folder: Path, model: FeatureModel) -> dict[str, str]:
     return {name: value for name, value in rows.items() if latency.goal(name)}
 
 
-def best_threshold(rooms: list[RoomMap], text: TextEncoder, locator_of) -> tuple[float, Tally]:
+def best_threshold(workers: Workers, rooms: list[RoomMap], name: str) -> tuple[float, Tally]:
     """A peer's threshold with the best F1 plus half the refusals on the validation rooms, and what it does there: the best
     of THRESHOLDS, or of those half-way to the next, as some rules' values lie close together.
-
-    locator_of: a room and a threshold → what answers there.
     """
     tried: dict[float, Tally] = {}
 
     def best(thresholds: Sequence[float]) -> float:
-        tried.update({t: tally_of(rooms, text, lambda m, t=t: locator_of(m, t)) for t in thresholds})
+        rules = [Rule(replace(LocateConfig(), min_score=t), name) for t in thresholds]
+        tried.update(zip(thresholds, tallies_of(workers, rooms, rules), strict=True))
         return max(tried, key=lambda t: tried[t].f1 + 0.5 * tried[t].refused)
 
     k = THRESHOLDS.index(best(THRESHOLDS))

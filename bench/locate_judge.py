@@ -14,6 +14,7 @@ from sab3r_ros.querying.text import TextEncoder
 from sab3r_ros.types import LocateAnswer
 
 IOU = 0.25
+DRAWS = 1000  # of what chance alone makes of the calibration error
 SAME = 0.6  # text cosine from which another thing's name makes an answer neither right nor wrong
 OTHER = 0.45  # text cosine below which a phrase names nothing in the room
 HEADS = ("chair", "sofa", "table", "desk", "window", "door", "lamp", "bookcase", "cabinet", "box", "bed")
@@ -112,14 +113,26 @@ class Tally:
     @property
     def ece(self) -> float:
         """Expected calibration error in ten bins, over returned objects."""
-        scores, right = np.array(self.scores), np.array(self.right, float)
-        bins = np.minimum((scores * 10).astype(int), 9)
-        return float(
-            sum(
-                (bins == b).mean() * abs(scores[bins == b].mean() - right[bins == b].mean())
-                for b in np.unique(bins)
-            )
+        return calibration_error(np.array(self.scores), np.array(self.right, float))
+
+    def ece_by_chance(self) -> tuple[float, float]:
+        """What the error would be if each score were exactly the probability of being right: the mean, and what it is above
+        one time in twenty. With few objects a bin's share of right ones is off by chance, and the error only adds that up.
+        """
+        scores, rng = np.array(self.scores), np.random.default_rng(0)
+        draws = [calibration_error(scores, (rng.random(len(scores)) < scores) + 0.0) for _ in range(DRAWS)]
+        return float(np.mean(draws)), float(np.quantile(draws, 0.95))
+
+
+def calibration_error(scores: np.ndarray, right: np.ndarray) -> float:
+    """Of (N,) scores 0..1 and 1 where right, 0 where not: mean distance of a bin's share of right ones from its mean score."""
+    bins = np.minimum((scores * 10).astype(int), 9)
+    return float(
+        sum(
+            (bins == b).mean() * abs(scores[bins == b].mean() - right[bins == b].mean())
+            for b in np.unique(bins)
         )
+    )
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
