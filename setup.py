@@ -25,7 +25,9 @@ MAPPING = Extension(
     depends=["src/nearest.inc", "src/wide.h"],
     extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno"],  # else square roots are taken one by one
 )
-CELLS = Extension(f"{NAME}._cells", ["src/cells.cpp"], extra_compile_args=["-O3", "-std=c++17"])
+CELLS = Extension(
+    f"{NAME}._cells", ["src/cells.cpp"], depends=["src/wide.h"], extra_compile_args=["-O3", "-std=c++17"]
+)
 INTERFACES = [NAME] if HAS_TF2_MSGS else [NAME, "tf2_msgs"]
 
 setup(

@@ -8,11 +8,7 @@
 #include <utility>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define WIDE __attribute__((target_clones("avx2", "default")))  // the widest registers that the machine has
-#else
-#define WIDE
-#endif
+#include "wide.h"
 
 namespace {
 
