@@ -53,7 +53,7 @@ inline __attribute__((always_inline)) int32_t whole_dot(const int8_t* code, cons
   return sum;
 }
 
-constexpr int kLanes = 8, kBatch = 512, kSketch = 8, kAhead = 16;
+constexpr int kLanes = 8, kBatch = 512, kSketch = 8, kAhead = 16, kFewRows = 8192;
 typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t Wholes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -139,10 +139,13 @@ void each_row(const int32_t* cells, int64_t n, const Cells<Row>& all, const int6
   std::sort(runs.begin(), runs.end(), [=](const Run& a, const Run& b) { return starts[a.block] < starts[b.block]; });
   std::vector<int32_t> here;  // of a block's rows from `low` on: one more than the place of the cell that holds it
   for (const Run& run : runs) {
-    int64_t low = INT32_MAX, high = -1;
-    for (int64_t k = run.from; k < run.to; ++k)
-      for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r)
-        low = std::min<int64_t>(low, rows[r]), high = std::max<int64_t>(high, rows[r]);
+    int64_t low = 0, high = first[own[run.block + 1]] - first[own[run.block]] - 1;  // all its rows, if they are few
+    if (high >= kFewRows) {
+      low = INT32_MAX, high = -1;
+      for (int64_t k = run.from; k < run.to; ++k)
+        for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r)
+          low = std::min<int64_t>(low, rows[r]), high = std::max<int64_t>(high, rows[r]);
+    }
     here.assign(std::max<int64_t>(0, high - low + 1), 0);
     for (int64_t k = run.from; k < run.to; ++k)
       for (int64_t r = first[cells[k]]; r < first[cells[k] + 1]; ++r) here[rows[r] - low] = int32_t(k) + 1;
@@ -179,31 +182,32 @@ int64_t thing_in(const int32_t* cells, int64_t n, const Cells<Row>& all, const i
   return at;
 }
 
-// Mean colours, mean (n, 3), of the voxels in some cells (n, rising). colors: where those of each block lie.
+// Of some cells (n, rising), cell_m long: their numbers, as cells.py computes them; how many voxels they hold, count (n), and
+// the mean colours of these, mean (n, 3). points, colors: where those of each block lie.
 template <class Row>
-int64_t colors_in(const int32_t* cells, int64_t n, Cells<Row> all, const uint8_t* const* colors, uint8_t* mean) {
-  for (int64_t k = 0, block = 0; k < n; ++k) {
+int64_t looks_of(const int32_t* cells, int64_t n, Cells<Row> all, const float* const* points,
+                 const uint8_t* const* colors, float cell_m, int64_t* numbers, int64_t* count, uint8_t* mean) {
+  int64_t block = 0, block_ahead = 0;
+  for (int64_t k = 0; k < n; ++k) {
+    if (k + kAhead < n) {  // they lie anywhere in their blocks
+      const int32_t ahead = cells[k + kAhead];
+      if (ahead >= all.own[block_ahead + 1]) block_ahead = all.block_of(ahead);
+      const int64_t row = all.rows[all.first[ahead]];
+      __builtin_prefetch(points[block_ahead] + 3 * row), __builtin_prefetch(colors[block_ahead] + 3 * row);
+    }
     if (cells[k] >= all.own[block + 1]) block = all.block_of(cells[k]);
     const int64_t begin = all.first[cells[k]], end = all.first[cells[k] + 1];
-    int64_t sums[3] = {};
+    const float* point = points[block] + 3 * int64_t(all.rows[begin]);
+    int64_t number = 0, sums[3] = {};
+    for (int c = 0; c < 3; ++c) {
+      const float place = point[c] / cell_m;
+      const int64_t whole = int64_t(place);
+      number = (number << 21) + whole - (place < float(whole)) + (1 << 20);  // rounded down: quicker than std::floor
+    }
     for (int64_t r = begin; r < end; ++r)
       for (int c = 0; c < 3; ++c) sums[c] += colors[block][3 * int64_t(all.rows[r]) + c];
+    numbers[k] = number, count[k] = end - begin;
     for (int c = 0; c < 3; ++c) mean[3 * k + c] = uint8_t((2 * sums[c] + end - begin) / (2 * (end - begin)));
-  }
-  return n;
-}
-
-// Where some cells (n, rising), cell_m long, lie: their numbers, as cells.py computes them. points: where those of each block lie.
-template <class Row>
-int64_t numbers_in(const int32_t* cells, int64_t n, Cells<Row> all, const float* const* points, float cell_m,
-                   int64_t* numbers) {
-  for (int64_t k = 0, block = 0; k < n; ++k) {
-    if (cells[k] >= all.own[block + 1]) block = all.block_of(cells[k]);
-    const float* point = points[block] + 3 * int64_t(all.rows[all.first[cells[k]]]);
-    numbers[k] = 0;
-    for (int c = 0; c < 3; ++c) {
-      numbers[k] = (numbers[k] << 21) + int64_t(std::floor(point[c] / cell_m)) + (1 << 20);
-    }
   }
   return n;
 }
@@ -387,13 +391,10 @@ int64_t grouped(const int64_t* numbers, int64_t n, int64_t halvings, const int64
     return thing_in<Row>(cells, n, {first, own, blocks, rows}, starts, points, confidences, count, some, out, point,   \
                          confidence, cell);                                                                            \
   }                                                                                                                    \
-  int64_t colors_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,  \
-                           const Row* rows, const uint8_t* const* colors, uint8_t* mean) {                             \
-    return colors_in<Row>(cells, n, {first, own, blocks, rows}, colors, mean);                                         \
-  }                                                                                                                    \
-  int64_t numbers_in_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks, \
-                            const Row* rows, const float* const* points, float cell_m, int64_t* numbers) {             \
-    return numbers_in<Row>(cells, n, {first, own, blocks, rows}, points, cell_m, numbers);                             \
+  int64_t looks_of_##BITS(const int32_t* cells, int64_t n, const int32_t* first, const int32_t* own, int64_t blocks,   \
+                          const Row* rows, const float* const* points, const uint8_t* const* colors, float cell_m,     \
+                          int64_t* numbers, int64_t* count, uint8_t* mean) {                                           \
+    return looks_of<Row>(cells, n, {first, own, blocks, rows}, points, colors, cell_m, numbers, count, mean);          \
   }                                                                                                                    \
   WIDE int64_t likely_of_##BITS(                                                                                       \
       const int8_t* const* codes, const int32_t* first, const int32_t* own, int64_t blocks, const Row* rows,           \

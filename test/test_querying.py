@@ -120,7 +120,7 @@ def featured(*parts):
 def held(ready):
     """Place → what a prepared map says of the living cell there, and its voxels' rows."""
     return {
-        (int(ready.numbers_of(np.array([k]))[0]), *ready.rows_of(np.array([k]))[0].tolist()): (
+        (int(ready.looks_of(np.array([k]))[0][0]), *ready.rows_of(np.array([k]))[0].tolist()): (
             pytest.approx(ready.gain[k], abs=1e-3),
             pytest.approx(ready.competition[k], abs=1e-3),
         )
@@ -197,7 +197,7 @@ def test_a_map_in_one_block_answers_exactly_as_in_many_that_came_one_by_one():
         grown.prepare(many)
     one = replace(many, blocks=(many.voxels(),))
     a, b = (locator.scorer.prepare(m) for locator, m in ((grown, many), (loaded, one)))
-    numbers = [p.numbers_of(np.arange(len(p.gain))) for p in (a, b)]
+    numbers = [p.looks_of(np.arange(len(p.gain)))[0] for p in (a, b)]
     points = a.snapshot.points_of(np.array([a.rows_of(np.array([k]))[0][0] for k in range(len(a.gain))]))
     np.testing.assert_array_equal(numbers[0], cell_numbers(points, a.cell_m))
     orders = [np.argsort(n) for n in numbers]
@@ -369,7 +369,7 @@ def test_a_query_asked_again_finds_what_it_finds_the_first_time():
         for one, prepared_map in ((scorer, ready), (fresh, fresh.prepare(part))):
             cells, share = one.likely(prepared_map, one.phrases("couch"), 0.1)
             assert (np.diff(cells) > 0).all()
-            answers.append(dict(zip(prepared_map.numbers_of(cells).tolist(), share.tolist(), strict=True)))
+            answers.append(dict(zip(prepared_map.looks_of(cells)[0].tolist(), share.tolist(), strict=True)))
         assert answers[0] == answers[1] and len(answers[0]) > 10
     assert looked == sorted(looked)
 
@@ -390,7 +390,7 @@ def test_what_a_query_found_is_remembered_also_where_dead_cells_are_swept_out(mo
         fresh = Scorer(BASIS, ToyText(), LocateConfig())
         again = fresh.prepare(ready.snapshot)
         expected, _ = fresh.likely(again, fresh.phrases("couch"), 0.1)
-        numbers = [p.numbers_of(c) for p, c in ((ready, cells), (again, expected))]
+        numbers = [p.looks_of(c)[0] for p, c in ((ready, cells), (again, expected))]
         np.testing.assert_array_equal(*map(np.sort, numbers))
         assert len(cells) > 50
     assert sizes == [4] * 5  # swept each time

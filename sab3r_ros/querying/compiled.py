@@ -51,9 +51,9 @@ ARGUMENTS = {
         )
         for bits, voxels in VOXELS.items()
     },
-    **{f"colors_in_{bits}": (ROWS, COUNT, *voxels, TABLE, BYTES) for bits, voxels in VOXELS.items()},
     **{
-        f"numbers_in_{bits}": (ROWS, COUNT, *voxels, TABLE, FLOAT, NUMBERS) for bits, voxels in VOXELS.items()
+        f"looks_of_{bits}": (ROWS, COUNT, *voxels, TABLE, TABLE, FLOAT, NUMBERS, NUMBERS, BYTES)
+        for bits, voxels in VOXELS.items()
     },
     **{
         f"likely_of_{bits}": (
@@ -107,10 +107,6 @@ class Cells(NamedTuple):
     own: np.ndarray
     rows: np.ndarray
 
-    def counts(self, cells: np.ndarray) -> np.ndarray:
-        """(M,) int64 voxels in some cells."""
-        return (self.first[cells + 1] - self.first[cells]).astype(np.int64)
-
     def blocks_of(self, cells: np.ndarray) -> np.ndarray:
         """(M,) blocks of some cells."""
         return np.searchsorted(self.own, cells, side="right") - 1
@@ -122,7 +118,7 @@ class Cells(NamedTuple):
     def rows_of(self, cells: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of a map, ascending, of the voxels in some cells, and which of these each lies in. starts: (B,) of blocks."""
         cells = np.asarray(cells, np.int32)
-        most = int(self.counts(cells).sum())
+        most = self._held(cells)
         out, cell = np.empty(most, np.int64), np.empty(most, np.int32)
         count = self._call("rows_in", cells, len(cells), *self._voxels(), starts, out, cell)
         return out[:count], cell[:count]
@@ -136,7 +132,7 @@ class Cells(NamedTuple):
         points, confidences: (B,) addresses of the blocks' columns.
         """
         cells = np.asarray(cells, np.int32)
-        count = int(self.counts(cells).sum())
+        count = self._held(cells)
         some = min(count, most)
         rows, point = np.empty(count, np.int64), np.empty((some, 3), np.float32)
         confidence, cell = np.empty(some, np.uint16), np.empty(some, np.int32)
@@ -146,19 +142,19 @@ class Cells(NamedTuple):
         )
         return rows, point, confidence.view(np.float16), cell
 
-    def colors(self, cells: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """(M, 3) uint8 mean colours of the voxels in some cells. places: (B,) addresses of the blocks' colours."""
-        out = np.empty((len(cells), 3), np.uint8)
-        self._call("colors_in", np.asarray(cells, np.int32), len(cells), *self._voxels(), places, out)
-        return out
-
-    def numbers(self, cells: np.ndarray, places: np.ndarray, cell_m: float) -> np.ndarray:
-        """(M,) int64 numbers of some cells of cell_m metres. places: (B,) addresses of the blocks' points."""
-        out = np.empty(len(cells), np.int64)
+    def looks(
+        self, cells: np.ndarray, points: np.ndarray, colors: np.ndarray, cell_m: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of some cells of cell_m metres: (M,) int64 numbers, (M,) int64 how many voxels each holds, and (M, 3) uint8 mean
+        colours. points, colors: (B,) addresses of the blocks' columns.
+        """
+        n = len(cells)
+        numbers, counts, mean = np.empty(n, np.int64), np.empty(n, np.int64), np.empty((n, 3), np.uint8)
         self._call(
-            "numbers_in", np.asarray(cells, np.int32), len(cells), *self._voxels(), places, cell_m, out
+            *("looks_of", np.asarray(cells, np.int32), n, *self._voxels(), points, colors, cell_m),
+            *(numbers, counts, mean),
         )
-        return out
+        return numbers, counts, mean
 
     def likely(
         self,
@@ -210,6 +206,10 @@ class Cells(NamedTuple):
         whole, (weights, slack) = np.rint(direction / step).astype(np.int16), most
         brief = weights.astype(np.float32)
         return (places, *self._voxels(), dim, *columns, whole, step, brief, slack)
+
+    def _held(self, cells: np.ndarray) -> int:
+        """How many voxels some cells hold together."""
+        return int(self.first[cells + 1].sum(dtype=np.int64) - self.first[cells].sum(dtype=np.int64))
 
     def _voxels(self) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
         return self.first, self.own, len(self.own) - 1, self.rows

@@ -64,17 +64,11 @@ class PreparedMap:
         """How many cells are alive."""
         return int(np.diff(self.cells.own)[self.starts >= 0].sum())
 
-    def counts(self, cells: np.ndarray) -> np.ndarray:
-        """How many voxels some cells (M,) hold."""
-        return self.cells.counts(cells)
-
-    def colors_of(self, cells: np.ndarray) -> np.ndarray:
-        """(M, 3) uint8 mean colours of the voxels of some living cells (M,), ascending."""
-        return self.cells.colors(cells, self.colors_at)
-
-    def numbers_of(self, cells: np.ndarray) -> np.ndarray:
-        """(M,) int64 places in the world of some living cells (M,), ascending."""
-        return self.cells.numbers(cells, self.points_at, self.cell_m)
+    def looks_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of some living cells (M,), ascending: (M,) int64 places in the world, (M,) int64 how many voxels each holds, and
+        (M, 3) uint8 mean colours of these.
+        """
+        return self.cells.looks(cells, self.points_at, self.colors_at, self.cell_m)
 
     def rows_of(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the snapshot, increasing, of the voxels in some cells (M,), ascending, and which of these holds each."""

@@ -68,22 +68,16 @@ class Searcher:
         likely, share = self.scorer.likely(prepared, phrases, LEAST_SHARE)
         count = 1 + int(COMMON * prepared.living)  # of cells that are the map's most likely hundredth
         common = np.partition(share, -count)[-count] if count <= len(share) else LEAST_SHARE
-        colors, lift, white = prepared.colors_of(likely), None, white_of(snapshot) if color else 0.0
+        (numbers, voxels, colors), lift = prepared.looks_of(likely), None
+        white = white_of(snapshot) if color else 0.0
         if color and len(likely):
             lift = color_lift(color, lab_in_light(colors, white)).clip(-MOST_LIFT, MOST_LIFT)
             fits = logit_of(share) + lift >= logit_of(LEAST_SHARE)
-            likely, share, colors, lift = likely[fits], share[fits], colors[fits], lift[fits]
+            likely, share, lift = likely[fits], share[fits], lift[fits]
+            numbers, voxels, colors = numbers[fits], voxels[fits], colors[fits]
         if len(likely) == 0:
             return Search(phrases, prepared, likely, share, None, [])
-        voxels = prepared.counts(likely)
-        evidence = Evidence(
-            prepared.numbers_of(likely),
-            voxels,
-            colors,
-            logit_of(share),
-            c.top_share,
-            lift,
-        )
+        evidence = Evidence(numbers, voxels, colors, logit_of(share), c.top_share, lift)
         regions = evidence.candidates(c.min_voxels)
         scores = self.scorer.score(regions, float(logit_of(common)))
         if color:
