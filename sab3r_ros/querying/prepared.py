@@ -16,7 +16,7 @@ from sab3r_ros.querying.sketch import SIZE, Sketcher
 from sab3r_ros.types import MapSnapshot
 from sab3r_ros.voxels import Voxels
 
-BLOCK = 1 << 14  # cells at a time: what a block needs stays in the cache
+BLOCK = 1 << 11  # cells at a time: what a block needs stays in the cache
 BATCH = 64  # cells are multiplied in so many, or twice as many, …
 PLACED = ("codes", "colors", "points", "confidence")  # columns of the map that queries read where they are
 MOST_DEAD = 0.1  # cells of blocks that are gone, as a share of the others, before they are swept out …
@@ -216,6 +216,9 @@ def competed(
     f[:n] = torch.from_numpy(codes)
     length = ((f @ torch.from_numpy(gram)) * f).sum(1).clamp_min(1e-12).sqrt()
     gain = torch.where(length > 1e-3, 1 / (temperature * length), 0.0)
-    logits = (f @ torch.from_numpy(pool)) * gain[:, None]
-    top, competition = logits.argmax(1), torch.logsumexp(logits, 1)
+    logits = (f @ torch.from_numpy(pool)).mul_(gain[:, None])
+    most, top = logits.max(1)
+    competition = (
+        most + logits.sub_(most[:, None]).exp_().sum(1).log_()
+    )  # logsumexp would look for `most` anew
     return gain[:n].numpy(), competition[:n].numpy(), top[:n].numpy().astype(np.uint8)
