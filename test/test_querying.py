@@ -16,14 +16,14 @@ from sab3r_ros.config import LocateConfig
 from sab3r_ros.errors import QueryError
 from sab3r_ros.mapping.semantic_map import SemanticMap
 from sab3r_ros.querying import calibration, prepared
-from sab3r_ros.querying.calibration import WEIGHTS, calibration_of, calibrations
+from sab3r_ros.querying.calibration import TRAITS, WEIGHTS, calibration_of, calibrations
 from sab3r_ros.querying.cells import cell_numbers
 from sab3r_ros.querying.compiled import connected_pieces
 from sab3r_ros.querying.locate import Locator
 from sab3r_ros.querying.objects import point_on, upright_box, without_crumbs
 from sab3r_ros.querying.recent import Recent
 from sab3r_ros.querying.regions import Regions
-from sab3r_ros.querying.score import Scorer
+from sab3r_ros.querying.score import SMALL, Scorer, traits
 from sab3r_ros.querying.sketch import Sketcher
 from sab3r_ros.querying.text import MiniLm, OpenClip
 from sab3r_ros.types import MapSnapshot, Trajectory
@@ -167,12 +167,19 @@ def test_what_was_prepared_stays_as_it_was_while_the_map_goes_on():
 
 def test_a_score_grows_with_strength_and_falls_where_much_of_the_map_fits():
     scorer = Scorer(EYE, ToyText(), LocateConfig())
-    scorer.calibration = np.array([2.0, 0, 1, -1, 0, 0, 0.5])
+    scorer.calibration = np.array([2.0, 0, 1, -1, 0, 0, 0, 0.5])
     one = np.ones(2)
     regions = Regions(np.array([1.0, 0.0]), np.zeros(2), one, one, [np.arange(1)] * 2, None)
     logits = np.array([0.5 + 2 - 1, 0.5 + 0 - 1 - 1])  # offset + 2 strength + lead − common
     np.testing.assert_allclose(scorer.score(regions, 1.0), 1 / (1 + np.exp(-logits)))
     assert (scorer.score(regions, 0.0) > scorer.score(regions, 1.0)).all()
+
+
+def test_a_candidate_is_worth_less_for_being_small_and_no_more_for_being_huge():
+    sizes = np.array([SMALL / 10, SMALL, 10 * SMALL])
+    regions = Regions(np.zeros(3), np.zeros(3), sizes, np.ones(3), [np.arange(1)] * 3, None)
+    small = traits(regions, 0.0)[:, TRAITS.index("small")]
+    np.testing.assert_allclose(small, [-np.log(10), 0, 0])
 
 
 def test_a_map_in_one_block_answers_exactly_as_in_many_that_came_one_by_one():

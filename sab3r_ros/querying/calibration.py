@@ -15,7 +15,7 @@ import numpy as np
 from sab3r_ros.querying.text import OpenClip
 
 FILE = Path(__file__).parent / "calibration.json"
-TRAITS = ("strength", "fade", "lead", "common", "size", "fill")  # of a candidate: see score.traits
+TRAITS = ("strength", "fade", "lead", "common", "size", "fill", "small")  # of a candidate: see score.traits
 WEIGHTS = (*TRAITS, "offset")
 
 

@@ -37,6 +37,7 @@ MOST_FADE = (
 )
 MOST_LEAD = -2.0  # a candidate far behind the best one is not worth less for being farther …
 MOST_COMMON = 2.0  # … nor one in a map where a hundredth is surely what was asked for, for being surer
+SMALL = 150  # cells: a candidate of fewer may be a piece of a thing, one of more is no surer for being larger
 SURE = 1e-4  # shares are kept this far from 0 and 1 before their logit is taken
 
 
@@ -111,15 +112,16 @@ def traits(regions: Regions, common: float) -> np.ndarray:
     common: logit that the most likely hundredth of the whole map reaches. It and `lead`, the strength less that of the best
     candidate, let the map itself compete: where much of it fits as well, a candidate is worth less.
     """
-    strength = regions.strength
+    strength, size = regions.strength, np.log(regions.size)
     return np.stack(
         [
             strength,
             np.minimum(strength - regions.mean, MOST_FADE),
             np.maximum(strength - strength.max(initial=-np.inf), MOST_LEAD),
             np.full(len(regions), min(common, MOST_COMMON)),
-            np.log(regions.size),
+            size,
             np.log(regions.fill),
+            np.minimum(size - np.log(SMALL), 0),
         ],
         1,
     )
