@@ -22,7 +22,7 @@ from sab3r_ros.types import View
 LEAST_OVERLAP = (
     0.5  # of the newest keyframe's most matches in its window: one that has fewer with it is let go
 )
-LONGEST_REACH = 0.35  # between the two cameras, as a share of the distance of what they see
+LONGEST_REACH = 0.15  # between the two cameras, as a share of the distance of what they see
 GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
 SHARED_SAMPLES = 300  # pixels of the shared keyframes that place a window in the map
 
