@@ -203,6 +203,9 @@ class NodeConfig(Checked):
 class DistillConfig(Checked):
     """How the network learns (paper Sec. 5.1; the loss weights are Eq. 6's)."""
 
+    part: str = option(
+        "views", "what learns: 'views', all that a view says alone, or 'pairs', the stage where two compare"
+    )
     batch_pairs: int = option(8, "view pairs that a process looks at at once", 1, 1024)
     accumulate: int = option(1, "so many of these batches make a step", 1, 1024)
     steps: int = option(20_000, "optimiser steps in all", 1)

@@ -74,7 +74,7 @@ def test_stored_features_speak_unit_language_vectors(name, request):
 
 def test_features_point_where_the_network_says(mini):
     image = mini.prepare(picture(96, 128))[0]
-    features = mini.encode(image).features.astype(np.float32) @ mini.feature_basis.T
+    features = mini.encode(image).view.features.astype(np.float32) @ mini.feature_basis.T
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.inference_mode():
         raw = mini.network.forward_raw(tensor)["language_input"]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from sab3r_ros.errors import ConfigError
-from sab3r_ros.training.pairs import PairStream, correspondences, halve_depth, make_batch, mirrored
+from sab3r_ros.training.pairs import (
+    PairStream,
+    correspondences,
+    halve_depth,
+    make_batch,
+    mirrored,
+    visibility,
+)
 from sab3r_ros.training.shards import Shard, View, Vocabulary
 
 H, W, F, Z = 32, 48, 40.0, 2.0
@@ -91,6 +98,22 @@ def test_a_mirrored_pair_keeps_its_matches(tmp_path):
         check_same_colours(batch)
     flipped = mirrored(pair[0]), mirrored(pair[1])
     assert (flipped[0].image[:, 0] == pair[0].image[:, -1]).all()
+
+
+def test_what_the_other_view_sees_is_told_at_every_fourth_pixel_of_the_mirror_image_too(tmp_path):
+    shard = Shard(write_wall(tmp_path / "s", [0, 0.3], [1, 1]), Vocabulary(), (H, W))
+    a, b = shard.view(0), shard.view(1)
+    a.depth[:4, :9] = 0
+    told = visibility(a, b)
+    v, u = np.mgrid[2:H:4, 2:W:4]
+    # A wall 2 m away and a step of .3 m to the right: what lies in the first image's left part has left the second.
+    shift = a.K[0, 0] * 0.3 / a.depth[v, u].max()
+    expected = np.where(a.depth[v, u] == 0, -1, u - shift > -0.5)
+    assert (told == expected).all() and set(told.ravel()) == {-1, 0, 1}
+    from_the_right = W - 1 - u
+    flipped = visibility(a, b, mirror=True)
+    expected = np.where(a.depth[v, from_the_right] == 0, -1, from_the_right - shift > -0.5)
+    assert (flipped == expected).all()
 
 
 def check_same_colours(batch):

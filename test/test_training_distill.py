@@ -12,6 +12,7 @@ from test_training_data import write_wall
 
 from sab3r_ros.cli import main
 from sab3r_ros.config import DistillConfig
+from sab3r_ros.errors import ConfigError
 from sab3r_ros.model import SAB3R, SAB3RConfig
 from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
 from sab3r_ros.training.curves import Curves
@@ -40,14 +41,14 @@ def make_trainer(tmp_path, monkeypatch):
     monkeypatch.setattr("test_training_data.W", SIZE[1])
     folder = write_wall(tmp_path / "shard", [0, 0.1, 0.2], [1, 1, 1])
 
-    def make(config=CONFIG, run="run"):
+    def make(config=CONFIG, run="run", rounds=0):
         torch.manual_seed(0)
         vocabulary = Vocabulary()
         stream = PairStream(
             [(Shard(folder, vocabulary, SIZE), 1.0)], config.batch_pairs, config.matches, (0.1, 1.0), seed=0
         )
         captions = torch.nn.functional.normalize(torch.randn(len(vocabulary.entries), 384), dim=-1)
-        model = SAB3R(SAB3RConfig.mini())
+        model = SAB3R(replace(SAB3RConfig.mini(), cross_view_rounds=rounds))
         return Trainer(
             model,
             stream,
@@ -73,6 +74,28 @@ def test_a_run_writes_its_curve_and_a_checkpoint_that_loads(make_trainer, tmp_pa
     rows = list(csv.DictReader((tmp_path / "run" / "validation.csv").open()))
     assert [r["step"] for r in rows] == ["2", "4"]
     assert load_checkpoint(tmp_path / "run" / "average.safetensors").config == SAB3RConfig.mini()
+
+
+def test_the_stage_of_pairs_learns_alone(make_trainer, tmp_path):
+    pairs = replace(
+        CONFIG, part="pairs", steps=100, learning_rate=3e-3, ema=0.5
+    )  # two more rows of the curve
+    trainer = make_trainer(pairs, rounds=1)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.run()
+    moved = {k.partition(".")[0] for k, v in trainer.model.state_dict().items() if not v.equal(before[k])}
+    assert moved == {"cross_view"}
+    early, late = csv.DictReader((tmp_path / "run" / "losses.csv").open())
+    assert float(late["match"]) < float(early["match"]) and float(late["seen"]) < float(early["seen"])
+    assert float(late["gradient_pairs"]) > 0
+    assert load_checkpoint(tmp_path / "run" / "average.safetensors").config.cross_view_rounds == 1
+
+
+def test_what_is_not_there_cannot_learn(make_trainer):
+    with pytest.raises(ConfigError, match="give it rounds"):
+        make_trainer(replace(CONFIG, part="pairs"))
+    with pytest.raises(ConfigError, match="'views' or 'pairs'"):
+        make_trainer(replace(CONFIG, part="words"))
 
 
 def test_a_stopped_run_goes_on_with_its_weights_and_step(make_trainer):

@@ -1,7 +1,11 @@
 """Points between pixels, and which keyframes of a window stay."""
 
+from dataclasses import replace
+
 import numpy as np
+import oracle
 import pytest
+from oracle import OracleModel, World, look_at
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.camera import on_rays, pinhole
@@ -134,3 +138,35 @@ def test_only_new_keyframes_whose_intrinsics_are_given_bend(given, in_the_map, b
         window._bend(poses, [edge], 0, loose)
     assert np.array_equal(window.view(window.keyframes[0]).points, points[0].astype(np.float32))
     assert np.array_equal(window.view(window.keyframes[1]).points, points[1].astype(np.float32)) is not bends
+
+
+class Together(OracleModel):
+    """A monocular oracle whose views alone have descriptors of nothing; of a pair they are right. Counts its pairs."""
+
+    pairs, blind = 0, True
+
+    def decode(self, first, second):
+        if first is not second:
+            self.pairs += 1
+            return first, second
+        if self.blind:
+            noise = np.random.default_rng(int(first.points.sum() * 1e3)).normal(size=first.descriptors.shape)
+            noise = (noise / np.linalg.norm(noise, axis=2, keepdims=True)).astype(np.float32)
+            return replace(first, descriptors=noise), replace(first, descriptors=noise)
+        return first, first
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_two_views_are_looked_at_together_where_their_own_descriptors_do_not_settle_it(blind):
+    world = World()
+    model = Together(world)
+    model.blind = blind
+    poses = [look_at(np.array([1.2 + 0.2 * n, 0.8, 1.4]), [3.0, 2.4, 0.6]) for n in range(2)]
+    window = Window(model, AlignmentConfig())
+    for n, T_WC in enumerate(poses):
+        image = world.image(T_WC)
+        window.add(Keyframe(n, float(n), image, oracle.K, model.encode(image)))
+    found = window.solve(np.random.default_rng(0))
+    truth = np.linalg.inv(poses[0]) @ poses[1]
+    assert found[1].angle_to(Sim3(1.0, truth[:3, :3], truth[:3, 3])) < 0.01
+    assert model.pairs == (1 if blind else 0)

@@ -11,6 +11,8 @@ from pathlib import Path
 EXAMPLES = """examples:
   sab3r distill --train build/rooms/train-0 --train build/rooms/train-1 --val build/rooms/val-0 --out build/mini
   sab3r distill --config config/distill.yaml --train build/rooms/train-0 --out build/mini --hours 2
+  sab3r distill --config config/distill_pairs.yaml --rounds 2 --init build/mini/average.safetensors --train build/rooms/train-0 \
+      --out build/pairs                                        the stage in which two views compare each other, alone
   torchrun --nproc-per-node 2 -m sab3r_ros.cli distill ...     several processes; gradients are averaged
 
 Shards are written by `python -m sab3r_ros.rooms.write` (rooms) and `python -m sab3r_ros.training.rgbd` (recordings and
@@ -44,6 +46,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="transformer blocks; those that --init lacks begin as nothing; default: as it has",
     )
     parser.add_argument(
+        "--rounds",
+        type=int,
+        help="of two views comparing each other, in a stage that begins as nothing; default: as --init has it",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         required=True,
@@ -63,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     from sab3r_ros.model.weights import load_checkpoint, save_checkpoint
     from sab3r_ros.querying.text import load_text_encoder
     from sab3r_ros.training.captions import CaptionVectors
-    from sab3r_ros.training.deepen import deepened
+    from sab3r_ros.training.deepen import deepened, with_cross_view
     from sab3r_ros.training.distill import Trainer
     from sab3r_ros.training.pairs import PairStream
     from sab3r_ros.training.shards import Shard, Vocabulary
@@ -98,6 +105,8 @@ def run(args: argparse.Namespace) -> None:
         load_imagenet_stem(model.stem)
     if args.blocks:
         model = deepened(model, args.blocks)
+    if args.rounds:
+        model = with_cross_view(model, args.rounds)
     model = model.float().to(memory_format=torch.channels_last)
 
     def figures(averaged: torch.nn.Module) -> dict[str, float]:

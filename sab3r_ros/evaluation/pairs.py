@@ -71,7 +71,7 @@ class Judge:
         figures, used = [], []
         for i, j in tqdm(pairs, desc="matches", unit="pair", leave=False, disable=None):
             views = self.shard.view(i), self.shard.view(j)
-            first, second = self.view(i), self.view(j)
+            first, second = self.model.decode(self.encoding(i), self.encoding(j))
             maps = (torch.from_numpy(v.descriptors).permute(2, 0, 1) for v in (first, second))
             figures.append(match_figures(*maps, views, rng))
             found = match_views(first, second, (views[0].image, views[1].image))

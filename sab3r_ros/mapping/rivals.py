@@ -18,7 +18,7 @@ from sab3r_ros.mapping.compiled import likest_near
 from sab3r_ros.mapping.matching import pixels, points_at
 from sab3r_ros.types import View
 
-SETTLED = 0.4  # of the matches: where more agree there is nothing to ask
+SETTLED = 0.5  # of the matches: where more agree there is nothing to ask
 RIVALS = 8
 FEWEST = 8  # matches that agree with a rival
 SPACING = 6  # descriptors between those that are looked for
@@ -44,6 +44,11 @@ class Surface:
         return self.view.descriptors.reshape(-1, d)[index], points_at(
             self.view.points, pixels(index, self.view)
         )
+
+
+def doubtful(pair: PairAlignment | None) -> bool:
+    """Whether too few of a pair's matches agree to settle its pose."""
+    return pair is None or pair.inliers < SETTLED
 
 
 def best_rival(

@@ -14,8 +14,8 @@ from sab3r_ros.mapping.alignment import PairAlignment, align_pair, measured, ref
 from sab3r_ros.mapping.consensus import agree, alone, blended
 from sab3r_ros.mapping.depth_grid import Bending, PixelEdge, bend, factors
 from sab3r_ros.mapping.keyframes import Keyframe
-from sab3r_ros.mapping.matching import Matches, match_views, points_at
-from sab3r_ros.mapping.rivals import SETTLED, Surface, best_rival
+from sab3r_ros.mapping.matching import match_views, points_at
+from sab3r_ros.mapping.rivals import Surface, best_rival, doubtful
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.types import View
 
@@ -108,7 +108,7 @@ class Window:
     def view(self, keyframe: Keyframe) -> View:
         """The keyframe's own-frame view, its points on the rays of the camera's one focal length."""
         if keyframe.id not in self._views:
-            partner = self._neighbour(keyframe)
+            partner = keyframe if self.model.monocular else self._neighbour(keyframe)
             view, _ = self.model.decode(keyframe.encoding, partner.encoding)
             if keyframe.K is None:
                 self.focal.update(view)
@@ -142,37 +142,40 @@ class Window:
         """Matched points of two keyframes, the most probable `max_matches`; None if there are too few."""
         key = (a.id, b.id)
         if key not in self._edges:
-            va, vb = self.view(a), self.view(b)
-            if self.model.monocular:
-                matches = match_views(va, vb, (a.image, b.image))
-            else:
-                # The newer one first: its own-frame view comes from the same decoding.
-                first, second = self.model.decode(b.encoding, a.encoding)
-                found = match_views(first, second, (b.image, a.image))
-                if b.T_WK is None and a is not self._neighbour(b):
-                    self._blend(b, first)
-                matches = Matches(found.second, found.first, found.probability)
-            # Among equals, some from everywhere.
-            best = np.lexsort((np.arange(len(matches)) * GOLDEN % 1, -matches.probability))[
-                : self.config.max_matches
-            ]
-            uv_a, uv_b, p = matches.first[best], matches.second[best], matches.probability[best]
-            Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)
-            good = np.isfinite(Xa).all(1) & np.isfinite(Xb).all(1) & (Xa[:, 2] > 1e-3) & (Xb[:, 2] > 1e-3)
-            enough = good.sum() >= self.config.min_matches
-            found = PixelEdge(a.id, b.id, Xa[good], Xb[good], p[good], uv_a[good], uv_b[good], va.size)
-            self._edges[key], self._read[key] = found if enough else None, (va.points, vb.points)
+            self._edges[key] = self._matched(a, b, together=not self.model.monocular)
         return self._edges[key]
+
+    def _matched(self, a: Keyframe, b: Keyframe, together: bool) -> PixelEdge | None:
+        """Their edge. together: by descriptors that the network gives to the pair, not to each view alone."""
+        va, vb = self.view(a), self.view(b)
+        # The newer one first: the own-frame view of a two-view network comes from the same decoding.
+        first, second = self.model.decode(b.encoding, a.encoding) if together else (vb, va)
+        found = match_views(first, second, (b.image, a.image))
+        if not self.model.monocular and b.T_WK is None and a is not self._neighbour(b):
+            self._blend(b, first)
+        # Among equals, some from everywhere.
+        best = np.lexsort((np.arange(len(found)) * GOLDEN % 1, -found.probability))[: self.config.max_matches]
+        uv_a, uv_b, p = found.second[best], found.first[best], found.probability[best]
+        Xa, Xb = points_at(va.points, uv_a), points_at(vb.points, uv_b)
+        good = np.isfinite(Xa).all(1) & np.isfinite(Xb).all(1) & (Xa[:, 2] > 1e-3) & (Xb[:, 2] > 1e-3)
+        self._read[a.id, b.id] = va.points, vb.points
+        if good.sum() < self.config.min_matches:
+            return None
+        return PixelEdge(a.id, b.id, Xa[good], Xb[good], p[good], uv_a[good], uv_b[good], va.size)
 
     def pair(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
         key = (a.id, b.id)
         if key not in self._pairs:
-            edge = self.edge(a, b)
-            pair = align_pair(edge, self.config, rng) if edge else None
-            if edge and self.model.monocular and not (pair and pair.inliers >= SETTLED):
-                pair = self._doubted(edge, pair, rng)
-            self._pairs[key] = pair
+            self._pairs[key] = self._aligned(self.edge(a, b), rng)
+            if self.model.monocular and doubtful(self._pairs[key]):
+                self._edges[key] = self._matched(a, b, together=True)
+                self._pairs[key] = self._aligned(self._edges[key], rng)
+                if self._edges[key] and doubtful(self._pairs[key]):
+                    self._pairs[key] = self._doubted(self._edges[key], self._pairs[key], rng)
         return self._pairs[key]
+
+    def _aligned(self, edge: PixelEdge | None, rng: np.random.Generator) -> PairAlignment | None:
+        return align_pair(edge, self.config, rng) if edge else None
 
     def _doubted(
         self, edge: PixelEdge, pair: PairAlignment | None, rng: np.random.Generator

@@ -32,7 +32,7 @@ class FeatureModel(Protocol):
 
     identity: two models with different features differ in it. language: the text encoder that speaks its
     space, empty without a language head. feature_basis: (L, D) float32; the language vector of a stored
-    feature f (D,) is feature_basis @ f. monocular: a view does not depend on its partner.
+    feature f (D,) is feature_basis @ f. monocular: of a view only descriptors depend on its partner.
     """
 
     identity: str
@@ -51,8 +51,9 @@ class FeatureModel(Protocol):
     def decode(self, first: Encoding, second: Encoding) -> tuple[View, View]:
         """Both views, in the first camera's frame, or each in its own where the model is monocular.
 
-        `decode(i, j)[0].points` is always i's own-frame pointmap. A two-view network computes a view's maps
-        when they are first read, and gives language features for the first view only.
+        `decode(i, j)[0].points` is always i's own-frame pointmap. Of a monocular model `decode(i, i)` says what i's view
+        says alone; with another one it may compare the two, so that descriptors are for this pair. A two-view network
+        computes a view's maps when they are first read, and gives language features for the first view only.
         """
         ...
 

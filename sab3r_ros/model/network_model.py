@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -52,8 +52,16 @@ class NetworkModel:
         return fit(image, K, self.long_side, self.network.config.multiple, as_published=not self.monocular)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A keyframe as the embedded network remembers it. tokens: (1, N, C) float32, for comparing it with another."""
+
+    view: View
+    tokens: Tensor
+
+
 class MonocularModel(NetworkModel):
-    """The embedded network: encoding computes the whole view, decoding is free."""
+    """The embedded network: encoding computes the whole view, decoding only compares its descriptors with the other's."""
 
     def __init__(
         self, network: SAB3R, identity: str, device: torch.device, long_side: int = MINI_LONG_SIDE
@@ -62,24 +70,42 @@ class MonocularModel(NetworkModel):
         super().__init__(network, identity, long_side)
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray) -> View:
-        """The view in its own frame."""
+    def encode(self, image: np.ndarray) -> Encoded:
+        """The view in its own frame, and its tokens."""
         raw = self.network.forward_raw(to_tensor(image, self.device))
         geometry = torch.cat([raw["logz"], raw["conf"]], 1)
         geometry = F.interpolate(geometry, size=image.shape[:2], mode="bilinear", align_corners=False)
         logz, confidence = geometry.unbind(1)
         features = unit_features(raw["language_input"][0].permute(1, 2, 0), self.gram)
-        return View(
+        view = View(
             points=pinhole_points(logz.exp(), raw["focal"])[0].cpu().numpy(),
             confidence=confidence[0].cpu().numpy(),
             descriptors=np.ascontiguousarray(raw["desc"][0].permute(1, 2, 0).cpu().numpy()),
             descriptor_confidence=raw["desc_conf"][0, 0].cpu().numpy(),
             features=features.half().cpu().numpy(),
         )
+        return Encoded(view, raw["tokens"])
 
-    def decode(self, first: View, second: View) -> tuple[View, View]:
-        """Each view in its own frame, as encoded."""
-        return first, second
+    @torch.inference_mode()
+    def decode(self, first: Encoded, second: Encoded) -> tuple[View, View]:
+        """Each view in its own frame, as encoded, with descriptors that are for this pair. A view with itself: its own."""
+        if first is second or not self.network.config.cross_view_rounds:
+            return first.view, second.view
+        sides = first, second
+        desc, confidence = self.network.pair_descriptors(
+            torch.cat([s.tokens for s in sides]),
+            torch.from_numpy(np.stack([s.view.descriptors for s in sides]))
+            .to(self.device)
+            .permute(0, 3, 1, 2),
+            torch.from_numpy(np.stack([s.view.descriptor_confidence for s in sides])).to(self.device)[
+                :, None
+            ],
+        )
+        desc, confidence = desc.permute(0, 2, 3, 1).contiguous().cpu().numpy(), confidence[:, 0].cpu().numpy()
+        return tuple(
+            replace(s.view, descriptors=d, descriptor_confidence=c)
+            for s, d, c in zip(sides, desc, confidence, strict=True)
+        )
 
 
 @dataclass(frozen=True)

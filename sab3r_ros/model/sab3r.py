@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sab3r_ros.errors import ConfigError
+from sab3r_ros.model.cross_view import CrossView
 from sab3r_ros.model.heads import PATCH, DPTHead, LocalFeatures
 from sab3r_ros.model.pyramid import PyramidHead
 from sab3r_ros.model.sizes import SAB3RConfig
@@ -84,6 +85,8 @@ class SAB3R(nn.Module):
         if config.monocular:
             self.head = PyramidHead(width, config.descriptor_dim, config.language_bottleneck)
             self.language_linear = nn.Linear(config.language_bottleneck, config.features[0][1])
+            if config.cross_view_rounds:
+                self.cross_view = CrossView(width, config.descriptor_dim, config.cross_view_rounds)
             return
         depth, heads = config.decoder_depth, config.decoder_heads
         # Of pretraining, unused since; checkpoints have it.
@@ -144,7 +147,10 @@ class SAB3R(nn.Module):
         return hooks1, hooks2
 
     def forward_raw(self, image: Tensor) -> dict[str, Tensor]:
-        """Low-resolution outputs of the monocular network, for training: see `PyramidHead.forward`."""
+        """Low-resolution outputs of the monocular network, for training: those of `PyramidHead.forward`,
+
+        and tokens (B, N, encoder_width).
+        """
         rows, columns = grid = self.grid(image)
         taps = self.stem(image)
         near, deep = taps[16].float() / TAP_SPREAD[16], taps[32].float() / TAP_SPREAD[32]
@@ -152,7 +158,17 @@ class SAB3R(nn.Module):
         coordinates = grid_positions(rows, columns, image.device).T.unflatten(1, grid) * (2 / max(grid)) - 1
         inputs = torch.cat([near, deep, coordinates.expand(len(image), -1, -1, -1)], 1)
         tokens = self._blocks(self.token_embed(inputs.flatten(2).transpose(1, 2)), grid)
-        return self.head(tokens, grid, taps)
+        return self.head(tokens, grid, taps) | {"tokens": tokens}
+
+    def pair_descriptors(self, tokens: Tensor, desc: Tensor, desc_conf: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptors and their confidence, as `forward_raw` says them of single views, once two views have compared
+
+        each other: those of 2B views, first ones, then second ones → the same shapes. As they are, without a stage for it.
+        """
+        if not self.config.cross_view_rounds:
+            return desc, desc_conf
+        changed, seen = self.cross_view(tokens, desc)[-1]
+        return F.normalize(changed, dim=1), desc_conf * seen.sigmoid()
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Two images (B, 3, H, W) in −1..1 → two dictionaries of float32 maps.

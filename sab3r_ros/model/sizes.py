@@ -25,6 +25,7 @@ class SAB3RConfig:
     language_bottleneck: int = 128  # inputs of a semantic head's last, linear layer
     pointmap: Literal["xyz", "pinhole"] = "xyz"
     descriptor_dim: int = 24
+    cross_view_rounds: int = 0  # of two views of a monocular network comparing each other; 0: none
     desc_conf_mode: Literal["exp", "1+exp"] = "exp"
 
     def __post_init__(self) -> None:
@@ -50,12 +51,16 @@ class SAB3RConfig:
             raise ConfigError(
                 f"decoder_depth = {self.decoder_depth} must be a multiple of 4: the heads tap its quarters"
             )
+        if self.cross_view_rounds and not self.monocular:
+            raise ConfigError(
+                "cross_view_rounds is for networks without a decoder: the others compare views in it"
+            )
         if self.monocular and len(self.features) != 1:
             raise ConfigError("the pyramid head has exactly one semantic output")
 
     @property
     def monocular(self) -> bool:
-        """A view does not depend on its partner."""
+        """A view's points and features do not depend on its partner."""
         return self.decoder_depth == 0
 
     @property

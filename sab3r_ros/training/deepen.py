@@ -1,4 +1,4 @@
-"""More blocks for a trained network, which says the same until the new ones have learnt something."""
+"""More parts for a trained network, which says the same until the new ones have learnt something."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sab3r_ros.errors import ConfigError
+from sab3r_ros.model.cross_view import CrossView
 from sab3r_ros.model.sab3r import SAB3R
 
 
@@ -33,6 +34,14 @@ def deepened(model: SAB3R, blocks: int) -> SAB3R:
             chain.append(silenced(copy.deepcopy(block)))
     deeper.enc_blocks = nn.ModuleList(chain)
     return deeper
+
+
+def with_cross_view(model: SAB3R, rounds: int) -> SAB3R:
+    """The same network with a stage in which two views compare each other in so many rounds. One that it had begins anew."""
+    wider = copy.deepcopy(model)
+    wider.config = replace(model.config, cross_view_rounds=rounds)
+    wider.cross_view = CrossView(model.config.encoder_width, model.config.descriptor_dim, rounds)
+    return wider
 
 
 def silenced(block: nn.Module) -> nn.Module:

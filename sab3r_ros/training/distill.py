@@ -19,16 +19,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sab3r_ros.config import DistillConfig
+from sab3r_ros.errors import ConfigError
 from sab3r_ros.model.precision import best_precision
 from sab3r_ros.training.curves import Curves
 from sab3r_ros.training.health import Watch, gradient_norms, spread
-from sab3r_ros.training.objective import losses
+from sab3r_ros.training.objective import Losses, losses
+from sab3r_ros.training.pair_objective import pair_losses
 from sab3r_ros.training.pairs import Batch, PairStream
 from sab3r_ros.training.validation import validation_table
 
 log = logging.getLogger(__name__)
 
 
+VIEWS, PAIRS = "views", "pairs"  # what may learn
 RECORD_EVERY = 50  # steps between two rows of losses.csv
 
 
@@ -47,8 +50,15 @@ def parameter_groups(model: nn.Module, config: DistillConfig) -> list[dict]:
     """AdamW groups: the pretrained stem learns slower, its first layers not at all; biases and other vectors do not decay.
 
     The frozen layers, at high resolution, would cost most of a step's backward pass; what they see, edges and
-    textures, photographs have taught them well.
+    textures, photographs have taught them well. Of a network that has learnt what single views say, the stage that compares
+    two views learns alone. Raises ConfigError if there is no such part.
     """
+    if config.part not in (VIEWS, PAIRS):
+        raise ConfigError(f"part = '{config.part}': '{VIEWS}' or '{PAIRS}' can learn")
+    if config.part == PAIRS and not model.config.cross_view_rounds:
+        raise ConfigError(f"the network has nothing that learns from '{PAIRS}': give it rounds (--rounds 2)")
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.startswith("cross_view.") == (config.part == PAIRS))
     for layer in (model.stem.first, *model.stem.stages)[: config.frozen_layers]:
         layer.requires_grad_(False)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -168,10 +178,9 @@ class Trainer:
             torch.manual_seed(self.config.seed * 1_000_003 + self.stream.position + self.stream.rank)
             batch = next(batches)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-                raw = self.model.forward_raw(batch.images)
-                parts = losses(self.model, raw, batch, self.captions(), self.config)
+                parts, told = self._losses(batch)
             (sum(parts.values()) / self.config.accumulate).backward()
-            for key, value in {**parts, **spread(self.model, raw, batch)}.items():
+            for key, value in {**parts, **told}.items():
                 values[key] += float(value.detach()) / self.config.accumulate
         if dist.is_initialized():
             values = average_over_processes(self.model, values)
@@ -186,6 +195,15 @@ class Trainer:
             for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 a.lerp_(p, 1 - decay)
         return {**values, **norms}
+
+    def _losses(self, batch: Batch) -> tuple[Losses, dict[str, Tensor]]:
+        """Weighted losses of what learns, and what shows whether it is alive."""
+        if self.config.part == PAIRS:
+            with torch.no_grad():
+                raw = self.model.forward_raw(batch.images)
+            return pair_losses(self.model, raw, batch, self.config)
+        raw = self.model.forward_raw(batch.images)
+        return losses(self.model, raw, batch, self.captions(), self.config), spread(self.model, raw, batch)
 
     def _save(self, seconds: float) -> None:
         state = {

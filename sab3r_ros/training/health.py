@@ -23,6 +23,7 @@ HEADS = {
     "head.local": "descriptors",
     "head.semantic": "language",
     "language_linear": "language",
+    "cross_view": "pairs",
 }
 
 

@@ -88,6 +88,21 @@ def losses(
     return out
 
 
+def sampled_descriptors(desc: Tensor, batch: Batch, negatives: int) -> tuple[Tensor, Tensor]:
+    """Of maps (2B, D, h, w): unit vectors at the batch's matches, (B, N, D) and (B, N + negatives, D), the latter with those
+
+    at random pixels of view 2.
+    """
+    size = batch.images.shape[-2:]
+    first, second = desc.chunk(2)
+    extra = torch.rand(len(first), negatives, 2) * batch.matches.new_tensor([size[1] - 1, size[0] - 1])
+    at = batch.matches[:, :, 0], torch.cat([batch.matches[:, :, 1], extra], 1)
+    return tuple(
+        F.normalize(sample_at(maps, pixels, size), dim=-1)
+        for maps, pixels in zip((first, second), at, strict=True)
+    )
+
+
 def descriptor_loss(
     desc: Tensor, desc_conf: Tensor, batch: Batch, size: tuple[int, int], config: DistillConfig
 ) -> Tensor:
@@ -95,12 +110,10 @@ def descriptor_loss(
 
     At inference a pixel chooses among all of view 2: a few hundred negatives would make the task too easy to learn from.
     """
-    first, second = desc.chunk(2)
     conf_first, conf_second = desc_conf.chunk(2)
-    extra = torch.rand(len(first), config.negatives, 2) * batch.matches.new_tensor([size[1] - 1, size[0] - 1])
-    d1 = F.normalize(sample_at(first, batch.matches[:, :, 0], size), dim=-1)
-    d2 = F.normalize(sample_at(second, torch.cat([batch.matches[:, :, 1], extra], 1), size), dim=-1)
-    loss = matching_loss(d1, d2, batch.matched, config.match_temperature)
+    loss = matching_loss(
+        *sampled_descriptors(desc, batch, config.negatives), batch.matched, config.match_temperature
+    )
     conf = (
         (
             sample_at(conf_first, batch.matches[:, :, 0], size)

@@ -17,6 +17,8 @@ from torch import Tensor
 from sab3r_ros.errors import ConfigError
 from sab3r_ros.training.shards import Shard, View, reproject, transform, unproject
 
+LOW = slice(2, None, 4), slice(2, None, 4)  # pixels that stand for the 4 × 4 around them
+
 
 def correspondences(
     first: View, second: View, count: int, rng: np.random.Generator
@@ -32,6 +34,18 @@ def correspondences(
     matches, valid = np.zeros((count, 2, 2), np.float32), np.zeros(count, bool)
     matches[: len(good), 0], matches[: len(good), 1], valid[: len(good)] = pixels[good], uv[good], True
     return matches, valid
+
+
+def visibility(first: View, second: View, mirror: bool = False) -> np.ndarray:
+    """Whether view 2 sees the pixels LOW of view 1, or of its mirror image: 1 or 0, −1 where there is no depth."""
+    h, w = first.depth.shape
+    v, u = np.mgrid[:h, :w][(slice(None), *LOW)]
+    u = w - 1 - u if mirror else u
+    z = first.depth[v, u]
+    pixels = np.stack([u.ravel(), v.ravel()], 1)
+    X_W = transform(first.T_WC, unproject(pixels, z.ravel(), first.K))
+    _, seen = reproject(X_W, {"T_WC": second.T_WC, "K": second.K}, second.depth)
+    return np.where(z > 0, seen.reshape(z.shape), -1)
 
 
 def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -68,13 +82,15 @@ class Batch:
     """B pairs, views stacked as 2B: first views, then second views.
 
     images (2B, 3, H, W) float32 in −1..1. depth (2B, H/2, W/2) metres, 0 = none. focal (2B,) pixels.
-    labels (2B, H/4, W/4) caption ids, −1 = none. matches (B, N, 2, 2) pixels (u, v) in view 1, 2. matched (B, N) bool.
+    labels (2B, H/4, W/4) caption ids, −1 = none; seen, the same shape, whether the other view sees it, 1 or 0, −1 = unknown:
+    both of pixels LOW. matches (B, N, 2, 2) pixels (u, v) in view 1, 2. matched (B, N) bool.
     """
 
     images: Tensor
     depth: Tensor
     focal: Tensor
     labels: Tensor
+    seen: Tensor
     matches: Tensor
     matched: Tensor
 
@@ -86,18 +102,23 @@ def make_batch(
     found = [correspondences(a, b, matches, rng) for a, b in pairs]
     uv, valid = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
     firsts, seconds = [a for a, _ in pairs], [b for _, b in pairs]
-    if augment:
-        width = firsts[0].image.shape[1]
-        for k in np.flatnonzero(rng.random(len(pairs)) < 0.5):
-            firsts[k], seconds[k] = mirrored(firsts[k]), mirrored(seconds[k])
-            uv[k, :, :, 0] = width - 1 - uv[k, :, :, 0]
+    mirror = rng.random(len(pairs)) < 0.5 if augment else np.zeros(len(pairs), bool)
+    seen = [
+        visibility(a, b, m)
+        for ones, others in ((firsts, seconds), (seconds, firsts))
+        for a, b, m in zip(ones, others, mirror, strict=True)
+    ]
+    for k in np.flatnonzero(mirror):
+        firsts[k], seconds[k] = mirrored(firsts[k]), mirrored(seconds[k])
+        uv[k, :, :, 0] = firsts[k].image.shape[1] - 1 - uv[k, :, :, 0]
     views = firsts + seconds
     images = np.stack([photometric(v.image, rng) if augment else v.image for v in views])
     return Batch(
         torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1),
         torch.from_numpy(halve_depth(np.stack([v.depth for v in views]))),
         torch.tensor([float(v.K[0, 0]) for v in views]),
-        torch.from_numpy(np.stack([v.labels[2::4, 2::4] for v in views]).astype(np.int64)),
+        torch.from_numpy(np.stack([v.labels[LOW] for v in views]).astype(np.int64)),
+        torch.from_numpy(np.stack(seen).astype(np.int64)),
         torch.from_numpy(uv),
         torch.from_numpy(valid),
     )

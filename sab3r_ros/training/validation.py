@@ -73,7 +73,8 @@ def validate(
             figures["delta"].append(delta)
             figures["abs_rel_constant"].append(depth_errors(np.ones_like(truth), truth)[0])
             figures["focal_error"].append(abs(float(raw["focal"][k] / batch.focal[k]) - 1))
-        close, share = match_figures(raw["desc"][0].float(), raw["desc"][1].float(), views, rng)
+        desc, _ = model.pair_descriptors(raw["tokens"], raw["desc"], raw["desc_conf"])
+        close, share = match_figures(desc[0].float(), desc[1].float(), views, rng)
         figures["match_3px"].append(close)
         figures["match_share"].append(share)
         if names:
