@@ -92,14 +92,13 @@ class MonocularModel(NetworkModel):
         if first is second or not self.network.config.cross_view_rounds:
             return first.view, second.view
         sides = first, second
+        desc, confidence = (
+            torch.from_numpy(np.stack(maps)).to(self.device)
+            for maps in zip(*((s.view.descriptors, s.view.descriptor_confidence) for s in sides), strict=True)
+        )
+        tokens = torch.cat([s.tokens for s in sides])
         desc, confidence = self.network.pair_descriptors(
-            torch.cat([s.tokens for s in sides]),
-            torch.from_numpy(np.stack([s.view.descriptors for s in sides]))
-            .to(self.device)
-            .permute(0, 3, 1, 2),
-            torch.from_numpy(np.stack([s.view.descriptor_confidence for s in sides])).to(self.device)[
-                :, None
-            ],
+            tokens, desc.permute(0, 3, 1, 2), confidence[:, None]
         )
         desc, confidence = desc.permute(0, 2, 3, 1).contiguous().cpu().numpy(), confidence[:, 0].cpu().numpy()
         return tuple(

@@ -147,10 +147,7 @@ class SAB3R(nn.Module):
         return hooks1, hooks2
 
     def forward_raw(self, image: Tensor) -> dict[str, Tensor]:
-        """Low-resolution outputs of the monocular network, for training: those of `PyramidHead.forward`,
-
-        and tokens (B, N, encoder_width).
-        """
+        """Low-resolution outputs of the monocular network: `PyramidHead.forward`'s, and tokens (B, N, encoder_width)."""
         rows, columns = grid = self.grid(image)
         taps = self.stem(image)
         near, deep = taps[16].float() / TAP_SPREAD[16], taps[32].float() / TAP_SPREAD[32]
@@ -161,9 +158,9 @@ class SAB3R(nn.Module):
         return self.head(tokens, grid, taps) | {"tokens": tokens}
 
     def pair_descriptors(self, tokens: Tensor, desc: Tensor, desc_conf: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors and their confidence, as `forward_raw` says them of single views, once two views have compared
+        """What `forward_raw` says of 2B single views, first ones, then second ones → desc and desc_conf of B pairs.
 
-        each other: those of 2B views, first ones, then second ones → the same shapes. As they are, without a stage for it.
+        The same shapes: (2B, D, H/2, W/2) unit, and (2B, 1, H/2, W/2) > 0. As they are where the network has no stage for it.
         """
         if not self.config.cross_view_rounds:
             return desc, desc_conf

@@ -57,6 +57,10 @@ def parameter_groups(model: nn.Module, config: DistillConfig) -> list[dict]:
         raise ConfigError(f"part = '{config.part}': '{VIEWS}' or '{PAIRS}' can learn")
     if config.part == PAIRS and not model.config.cross_view_rounds:
         raise ConfigError(f"the network has nothing that learns from '{PAIRS}': give it rounds (--rounds 2)")
+    if config.part == VIEWS and model.config.cross_view_rounds:
+        log.warning(
+            "what compares two views was taught by other weights: train it again, with part: %s", PAIRS
+        )
     for name, p in model.named_parameters():
         p.requires_grad_(name.startswith("cross_view.") == (config.part == PAIRS))
     for layer in (model.stem.first, *model.stem.stages)[: config.frozen_layers]:

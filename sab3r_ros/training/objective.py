@@ -89,9 +89,9 @@ def losses(
 
 
 def sampled_descriptors(desc: Tensor, batch: Batch, negatives: int) -> tuple[Tensor, Tensor]:
-    """Of maps (2B, D, h, w): unit vectors at the batch's matches, (B, N, D) and (B, N + negatives, D), the latter with those
+    """Unit vectors of maps (2B, D, h, w) at the batch's matches: (B, N, D), and (B, N + negatives, D) of view 2.
 
-    at random pixels of view 2.
+    The negatives are at random pixels.
     """
     size = batch.images.shape[-2:]
     first, second = desc.chunk(2)
