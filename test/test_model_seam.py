@@ -9,6 +9,7 @@ from small_heads import small_heads  # noqa: F401
 
 from sab3r_ros.errors import ImageError
 from sab3r_ros.model import SAB3R, SAB3RConfig
+from sab3r_ros.model.feature_model import load_model
 from sab3r_ros.model.network_model import MonocularModel, TwoViewModel
 from sab3r_ros.model.preprocess import fit
 
@@ -118,6 +119,25 @@ def test_a_head_runs_when_its_map_is_read_and_only_once(two_view, monkeypatch):
     _ = view.descriptors, view.descriptor_confidence, view.points, view.confidence
     assert calls == ["descriptors", "geometry"]
     assert two_view.decode(encoding, encoding)[0] is view  # the last pairs are remembered
+
+
+def test_mini_says_the_same_in_bfloat16():
+    image = picture(24, 32).repeat(4, 0).repeat(4, 1)  # plain noise is all edges
+    network, exact = load_model("mini").network, None
+    for precision in (torch.float32, torch.bfloat16):
+        model = MonocularModel(network, "mini", CPU, precision)
+        encoded, turned = model.encode(image), model.encode(image[::-1].copy())
+        views = encoded.view, model.decode(encoded, turned)[0]
+        for view in views:
+            assert (
+                view.points.dtype == view.descriptors.dtype == view.descriptor_confidence.dtype == np.float32
+            )
+        exact, rounded = exact or views, views
+    assert encoded.tokens.dtype == torch.float32
+    depth = rounded[0].points[..., 2] / exact[0].points[..., 2] - 1
+    assert 1e-5 < np.median(np.abs(depth)) < 0.01
+    for fast, slow in zip(rounded, exact, strict=True):
+        assert np.median((fast.descriptors * slow.descriptors).sum(-1)) > 0.99
 
 
 def test_bfloat16_keeps_what_rounding_would_show(network):

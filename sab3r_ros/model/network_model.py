@@ -64,15 +64,24 @@ class MonocularModel(NetworkModel):
     """The embedded network: encoding computes the whole view, decoding only compares its descriptors with the other's."""
 
     def __init__(
-        self, network: SAB3R, identity: str, device: torch.device, long_side: int = MINI_LONG_SIDE
+        self,
+        network: SAB3R,
+        identity: str,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+        long_side: int = MINI_LONG_SIDE,
     ) -> None:
+        """precision: of linear layers and convolutions, as in its training; default: the best of the device."""
         network = network.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
         super().__init__(network, identity, long_side)
+        precision = precision or best_precision(device)
+        self._mixed = partial(torch.autocast, device.type, precision, precision != torch.float32)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> Encoded:
         """The view in its own frame, and its tokens."""
-        raw = self.network.forward_raw(to_tensor(image, self.device))
+        with self._mixed():
+            raw = self.network.forward_raw(to_tensor(image, self.device))
         geometry = torch.cat([raw["logz"], raw["conf"]], 1)
         geometry = F.interpolate(geometry, size=image.shape[:2], mode="bilinear", align_corners=False)
         logz, confidence = geometry.unbind(1)
@@ -84,7 +93,7 @@ class MonocularModel(NetworkModel):
             descriptor_confidence=raw["desc_conf"][0, 0].cpu().numpy(),
             features=features.half().cpu().numpy(),
         )
-        return Encoded(view, raw["tokens"])
+        return Encoded(view, raw["tokens"].float())
 
     @torch.inference_mode()
     def decode(self, first: Encoded, second: Encoded) -> tuple[View, View]:
@@ -97,9 +106,10 @@ class MonocularModel(NetworkModel):
             for maps in zip(*((s.view.descriptors, s.view.descriptor_confidence) for s in sides), strict=True)
         )
         tokens = torch.cat([s.tokens for s in sides])
-        desc, confidence = self.network.pair_descriptors(
-            tokens, desc.permute(0, 3, 1, 2), confidence[:, None]
-        )
+        with self._mixed():
+            desc, confidence = self.network.pair_descriptors(
+                tokens, desc.permute(0, 3, 1, 2), confidence[:, None]
+            )
         desc, confidence = desc.permute(0, 2, 3, 1).contiguous().cpu().numpy(), confidence[:, 0].cpu().numpy()
         return tuple(
             replace(s.view, descriptors=d, descriptor_confidence=c)
