@@ -120,7 +120,7 @@ def figures(workers: Workers, args: argparse.Namespace) -> tuple[dict[str, str],
             full = maps("images", folder)
             rows |= quality(workers, f"mapped from images, {name}", full)[0]
             mapped = sum(len(room.snapshot) > 0 for room in full)
-            row = f"mapped from images, {name}: rooms with a map of three keyframes or more"
+            row = f"mapped from images, {name}: rooms with a map"
             rows[row] = f"{mapped} of {len(full)}"
     if not args.validation:
         return rows, {"test rooms": tally}

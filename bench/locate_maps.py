@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from sab3r_ros.config import MapperConfig
-from sab3r_ros.geometry.sim3 import umeyama
+from sab3r_ros.geometry.sim3 import Sim3, umeyama
 from sab3r_ros.mapping.mapper import IncrementalMapper
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.querying.text import TextEncoder
@@ -19,7 +19,6 @@ VOXEL_M = 0.04
 REACH_M = 0.25  # a mapped voxel belongs to the true thing within this distance
 PIXEL_STRIDE = 2  # each fourth pixel is enough for voxels of this size
 LEAST_VOXELS = 25  # smaller things are not asked for
-LEAST_KEYFRAMES = 3  # a shorter path does not say where the map lies in the room
 STRUCTURE = ("wall", "floor", "ceiling")
 
 
@@ -164,8 +163,8 @@ def predicted_map(shard: Shard, a: int, b: int, model: FeatureModel) -> RoomMap:
 
 
 def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperConfig) -> RoomMap:
-    """What the mapper makes of the images alone, brought into the room by its camera path: empty if that has fewer than
-    LEAST_KEYFRAMES, so that nothing of the room is found.
+    """What the mapper makes of the images alone, brought into the room by `in_room`. Of a map in pieces the one with most
+    keyframes lies in the room, the others far beside it. Empty if no two images fit together: nothing of the room is found.
 
     A voxel is the thing whose true voxels are nearest, within REACH_M.
     """
@@ -173,29 +172,51 @@ def full_map(shard: Shard, a: int, b: int, model: FeatureModel, config: MapperCo
     for k in range(a, b):
         mapper.add_keyframe(Frame(np.asarray(shard.images[k]), float(k), shard.frames[k]["K"]))
     mapper.flush()
-    snapshot = mapper.snapshot()
+    snapshot, atlas = mapper.snapshot(), mapper.atlas
     true_points, exact = exact_voxels(shard, a, b)
     names = named_instances(shard, a, b)
-    stamps = snapshot.trajectory.stamps.astype(int)
-    if len(stamps) < LEAST_KEYFRAMES:
+    if not len(snapshot):
         nothing = np.zeros(0, int)
         things = things_of(nothing, names, true_points, exact)
         return RoomMap(empty_map(model), nothing, things, model.feature_basis)
-    truth = np.stack([shard.frames[k]["T_WC"] for k in stamps])
-    s, R, t = umeyama(snapshot.trajectory.T_WC[:, :3, 3], truth[:, :3, 3])
-    points = (s * snapshot.points @ R.T + t).astype(np.float32)
-    voxels = snapshot.voxels()
+    pieces = list(atlas.graph.piece.values())
+    ids = [k for k, piece in atlas.graph.piece.items() if piece == max(pieces, key=pieces.count)]
+    frames = [int(atlas.stamps[k]) for k in ids]
+    depths = [atlas.depths[k] * atlas.graph.T_WK[k].s for k in ids]
+    true_depths = [median_of_seen(np.asarray(shard.depths[k], float)) for k in frames]
+    truth = np.stack([shard.frames[k]["T_WC"] for k in frames])
+    T_RW = in_room(atlas.graph.poses(ids), np.array(depths), truth, np.array(true_depths))
+    points, stamps = T_RW.apply(snapshot.points).astype(np.float32), snapshot.trajectory.stamps
     moved = MapSnapshot(
-        (replace(voxels, points=points),),
+        (replace(snapshot.voxels(), points=points),),
         snapshot.feature_dim,
-        snapshot.voxel_size_m * float(s),
-        Trajectory(snapshot.trajectory.stamps, truth),
+        snapshot.voxel_size_m * T_RW.s,
+        Trajectory(stamps, np.stack([shard.frames[int(k)]["T_WC"] for k in stamps])),
         snapshot.model_identity,
         snapshot.version,
     )
     distance, nearest = cKDTree(true_points).query(points, distance_upper_bound=REACH_M)
     instance = np.where(np.isfinite(distance), exact[np.minimum(nearest, len(exact) - 1)], 0)
     return RoomMap(moved, instance, things_of(instance, names, true_points, exact), model.feature_basis)
+
+
+def in_room(T_WC: np.ndarray, depths: np.ndarray, T_RC: np.ndarray, true_depths: np.ndarray) -> Sim3:
+    """T_RW: room from map, whose frame and scale images alone do not tell. The cameras settle them: their mean orientation,
+    how far away is what they see, and the middle of their centres. Centres alone would leave the turn around a straight path
+    open, and the scale of a short one.
+
+    T_WC, T_RC: (K, 4, 4) poses in the map and in the room. depths, true_depths: (K,) median of each view, of the map's unit
+    and metres.
+    """
+    axes, true_axes = (T[:, :3, :3].swapaxes(1, 2).reshape(-1, 3) for T in (T_WC, T_RC))
+    _, R, _ = umeyama(np.concatenate([axes, -axes]), np.concatenate([true_axes, -true_axes]))
+    s = float(np.exp(np.median(np.log(true_depths / depths))))
+    return Sim3(s, R, T_RC[:, :3, 3].mean(0) - s * R @ T_WC[:, :3, 3].mean(0))
+
+
+def median_of_seen(depth: np.ndarray) -> float:
+    """Of an image's true depths, 0 = none."""
+    return float(np.median(depth[depth > 0]))
 
 
 def empty_map(model: FeatureModel) -> MapSnapshot:
