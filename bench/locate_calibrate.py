@@ -83,7 +83,7 @@ def fitted(queries: list[Query]) -> np.ndarray:
     logits, right = [], []
     for q in queries:
         logit = q.traits @ weights[:-1] + weights[-1]
-        best = [k for k in best_disjoint(q.regions, logit) if q.known[k]]
+        best = [k for k in best_disjoint(q.regions, 1 / (1 + np.exp(-logit))) if q.known[k]]
         logits += logit[best].tolist()
         right += q.right[best].tolist()
     slope, offset = logistic(np.array(logits)[:, None], np.array(right))

@@ -11,7 +11,7 @@ from small_maps import box_points
 from sab3r_ros.querying import regions
 from sab3r_ros.querying.cells import cell_numbers, coordinates
 from sab3r_ros.querying.compiled import Cells, addresses, connected_pieces, grouped, parts, smoothed
-from sab3r_ros.querying.regions import Evidence, best_disjoint
+from sab3r_ros.querying.regions import Evidence, Regions, best_disjoint
 
 CELL = 0.05
 
@@ -63,10 +63,23 @@ def test_levels_are_nested_and_the_best_of_what_overlaps_is_taken():
     for a in found.cells:
         for b in found.cells:
             assert len(np.intersect1d(a, b)) in (0, len(a), len(b))
-    chosen = list(best_disjoint(found, found.strength))
+    scores = 1 / (1 + np.exp(-found.strength))
+    chosen = best_disjoint(found, scores)
     cells = np.concatenate([found.cells[k] for k in chosen])
-    assert len(cells) == len(np.unique(cells)) and chosen[0] == found.strength.argmax()
-    assert (np.diff(found.strength[chosen]) <= 0).all()
+    assert len(cells) == len(np.unique(cells)) and (np.diff(scores[chosen]) <= 0).all()
+
+
+@pytest.mark.parametrize(("whole", "chosen"), [(0.45, [1]), (0.41, [0])])
+def test_a_whole_may_score_a_little_less_than_its_best_tenth(whole, chosen):
+    square = evidence((box_points((0.25, 0.25, 0.025), (0.5, 0.5, 0.05)), 1.0))  # 100 cells
+    cells, size = [np.arange(10), np.arange(100)], np.array([10.0, 100.0])
+    found = Regions(*np.zeros((2, 2)), size, np.ones(2), cells, square)
+    scores = np.array(
+        [0.6, whole]
+    )  # logit 0.405; ten times as large is worth 0.3 · ln 10 = 0.69: 0.43 is as good
+    assert best_disjoint(found, scores) == chosen
+    assert best_disjoint(found, scores, 0.5) == [0]  # what is not good enough hides nothing
+    assert best_disjoint(found, scores, 0.7) == [0]  # the best alone where none is good enough
 
 
 def test_traits_of_a_flat_square_by_hand():

@@ -8,7 +8,6 @@ how a candidate stands out from its surroundings tells how good a thing it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +24,8 @@ DECIMALS = (
     3  # of a smoothed logit, which SURE bounds: rounding makes no levels of its own, and 16 bits hold it
 )
 LEAST_CELLS = 3  # of a candidate
+LARGER = 0.3  # what a score's logit may be less for a region e times as large around another
+SURE = 1e-4  # shares are kept this far from 0 and 1 before their logit is taken
 MOST_CELLS = 16_000  # more that may be it are a wall, a floor: cut from cells twice, four times as large
 
 
@@ -109,6 +110,12 @@ class Evidence:
         return Regions(strength, mean, size * self.scale**2, fill, cells, self)
 
 
+def logit_of(share: np.ndarray) -> np.ndarray:
+    """Shares 0..1 → logits, finite."""
+    p = np.clip(share, SURE, 1 - SURE)
+    return np.log(p / (1 - p))
+
+
 def top_mean(values: np.ndarray, share: float) -> float:
     """Mean of the highest `share` of values, at least one."""
     return float(np.sort(values)[-max(1, int(np.ceil(share * len(values)))) :].mean())
@@ -119,10 +126,20 @@ def lab_of(rgb: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(rgb[None] / 255, cv2.COLOR_RGB2Lab)[0]
 
 
-def best_disjoint(regions: Regions, scores: np.ndarray) -> Iterator[int]:
-    """Numbers of regions, best first; of those that overlap, and so are nested, the best."""
-    taken = np.zeros(len(regions.evidence.numbers), bool)
-    for k in np.argsort(-scores, kind="stable").tolist():
+def best_disjoint(regions: Regions, scores: np.ndarray, least: float = 0.0) -> list[int]:
+    """Numbers of regions that reach a score, best first, or of the best alone if none does; of those that overlap, and so are
+    nested, one.
+
+    That is the one of the best score, but a larger one may have a little less, by LARGER: on a noisy surface evidence varies
+    within a thing, and its best piece stands out more than the whole.
+    """
+    some = np.flatnonzero(scores >= least)
+    if not len(some):
+        some = np.argsort(-scores, kind="stable")[:1]
+    worth = logit_of(scores[some]) + LARGER * np.log(regions.size[some])
+    taken, chosen = np.zeros(len(regions.evidence.numbers), bool), []
+    for k in some[np.argsort(-worth, kind="stable")].tolist():
         if not taken[regions.cells[k]].any():
             taken[regions.cells[k]] = True
-            yield k
+            chosen.append(k)
+    return sorted(chosen, key=lambda k: -scores[k])

@@ -38,13 +38,6 @@ MOST_FADE = (
 MOST_LEAD = -2.0  # a candidate far behind the best one is not worth less for being farther …
 MOST_COMMON = 2.0  # … nor one in a map where a hundredth is surely what was asked for, for being surer
 SMALL = 150  # cells: a candidate of fewer may be a piece of a thing, one of more is no surer for being larger
-SURE = 1e-4  # shares are kept this far from 0 and 1 before their logit is taken
-
-
-def logit_of(share: np.ndarray) -> np.ndarray:
-    """Shares 0..1 → logits, finite."""
-    p = np.clip(share, SURE, 1 - SURE)
-    return np.log(p / (1 - p))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from sab3r_ros.querying.colors import MOST_LIFT, color_lift, in_color, lab_in_li
 from sab3r_ros.querying.objects import without_crumbs
 from sab3r_ros.querying.prepared import PreparedMap
 from sab3r_ros.querying.recent import Recent
-from sab3r_ros.querying.regions import Evidence, best_disjoint
-from sab3r_ros.querying.score import PhraseSet, Scorer, logit_of
+from sab3r_ros.querying.regions import Evidence, best_disjoint, logit_of
+from sab3r_ros.querying.score import PhraseSet, Scorer
 from sab3r_ros.querying.split import came_apart, with_their_feet
 from sab3r_ros.types import MapSnapshot
 
@@ -87,10 +87,8 @@ class Searcher:
         points = evidence.centers(np.arange(len(evidence.count))) * prepared.cell_m
         fine_m = max(prepared.cell_m, 2 * snapshot.voxel_size_m)
         chosen = []  # score and cells of disjoint things, best first
-        for k in best_disjoint(regions, scores):
+        for k in best_disjoint(regions, scores, threshold):
             score, cells = float(scores[k]), regions.cells[k]
-            if score < threshold and chosen:
-                break  # what follows is worse
             pieces = self._apart(evidence, cells, points, fine_m) if evidence.scale == 1 else [cells]
             chosen += [(score, piece) for piece in pieces]
         good = [(score, cells) for score, cells in chosen if score >= threshold]
