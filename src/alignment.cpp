@@ -321,10 +321,12 @@ WIDE int64_t best_similarity(const double* Xi, const double* Xj, const double* w
 
 // Levenberg-Marquardt over keyframes' poses (keyframes, 13): s, R, t, changed in place; those that are `fixed` stay. See
 // `refine` (sab3r_ros/mapping/alignment.py). Of each of n looks (Look, ibid.) the matches are ends[k] to ends[k + 1] of N;
-// pairs (n, 2): who looks, at whose points. rays, points: (3, N). → how many steps were tried.
+// pairs (n, 2): who looks, at whose points. rays, points: (3, N). → least_cost: of all steps but the
+// last. Returns how many steps were tried.
 int64_t refine(double* poses, int64_t keyframes, const uint8_t* fixed, const int64_t* pairs, const int64_t* ends, int64_t n,
                const double* rays, const double* log_distance, const double* points, const double* weight, int64_t N,
-               double ray_sigma, double depth_sigma, double width, double scale_prior, int64_t most_steps) {
+               double ray_sigma, double depth_sigma, double width, double scale_prior, int64_t most_steps,
+               double* least_cost) {
   const Sigmas sigmas{ray_sigma, depth_sigma, width};
   std::vector<int64_t> column(keyframes, -1);
   int64_t size = 0;
@@ -382,6 +384,7 @@ int64_t refine(double* poses, int64_t keyframes, const uint8_t* fixed, const int
     for (int64_t k = 0; k < keyframes; ++k)
       if (!fixed[k]) move(&delta[column[k]], poses + 13 * k);
   }
+  *least_cost = least;
   return step;
 }
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3, umeyama
-from sab3r_ros.mapping.alignment import Edge, align_pair, measured, refine
+from sab3r_ros.mapping.alignment import Edge, align_pair, measured, refine, refined
 from sab3r_ros.mapping.between import Between
 from sab3r_ros.mapping.compiled import best_similarity
 from sab3r_ros.mapping.pose_graph import PoseGraph
@@ -201,6 +201,19 @@ def test_refinement_is_that_of_a_plain_twin(scale_prior):
     for k in (2, 7):
         off = np.linalg.norm((found[k].inverse() @ twin[k]).log())
         assert off < 0.05 * np.linalg.norm((start[k].inverse() @ twin[k]).log())
+
+
+def test_a_refinement_tells_what_is_left():
+    """Nothing of exact matches; of those that no pose brings to agree, nearly width² a look, which is Geman-McClure's most."""
+    rng = np.random.default_rng(3)
+    exact = edge(random_pose(rng), rng)
+    T = align_pair(exact, CONFIG, rng).T_ij
+    _, cost = refined({0: Sim3.identity(), 1: T}, [exact], {0}, CONFIG)
+    assert cost < 1e-6
+    far = replace(exact, Xi=1e3 * np.cross(exact.Xi, [1.0, 2, 3]), probability=np.ones(len(exact.Xi)))
+    _, cost = refined({0: Sim3.identity(), 1: T}, [far], {0}, replace(CONFIG, refine_steps=2))
+    most = 2 * len(far.Xi) * CONFIG.robust_width**2  # of either look no match costs more than width²
+    assert 0.9 * most < cost < most
 
 
 def test_a_pairs_covariance_is_that_of_its_errors():

@@ -19,11 +19,11 @@ def test_focal_of_a_pinhole_pointmap_is_found(focal):
 
 
 def test_focal_survives_a_fifth_of_noise():
-    X = plane(55.0)
+    X = plane(220.0, 192, 256)
     rng = np.random.default_rng(0)
-    wrong = rng.random((48, 64)) < 0.2
+    wrong = rng.random((192, 256)) < 0.2
     X[wrong] += rng.normal(0, 1.0, X[wrong].shape)
-    assert focal_from_pointmap(X, np.ones((48, 64))) == pytest.approx(55.0, rel=0.02)
+    assert focal_from_pointmap(X, np.ones((192, 256))) == pytest.approx(220.0, rel=0.02)
 
 
 def test_a_pointmap_behind_the_camera_has_no_focal():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+FOCAL_STRIDE = 4  # pixels: every so many tell the focal length
+
 
 def pixel_grid(height: int, width: int) -> np.ndarray:
     """(H, W, 2) pixel centres (u, v); integers are centres."""
@@ -17,14 +19,15 @@ def pinhole(focal: float, height: int, width: int) -> np.ndarray:
 
 
 def focal_from_pointmap(points: np.ndarray, confidence: np.ndarray, rounds: int = 8) -> float:
-    """Focal length in pixels that best explains an own-frame pointmap (Weiszfeld's L1, as DUSt3R has it).
+    """Focal length in pixels that best explains an own-frame pointmap (Weiszfeld's L1, as DUSt3R has it), by some of it.
 
     points: (H, W, 3) RDF. confidence: (H, W) ≥ 1 weighs. The principal point is taken to be the centre.
     Returns NaN if no point lies in front of the camera.
     """
     h, w = confidence.shape
-    uv = (pixel_grid(h, w) - [(w - 1) / 2, (h - 1) / 2]).reshape(-1, 2)
-    X = points.reshape(-1, 3)
+    some = np.s_[::FOCAL_STRIDE, ::FOCAL_STRIDE]
+    uv = (pixel_grid(h, w)[some] - [(w - 1) / 2, (h - 1) / 2]).reshape(-1, 2)
+    X, confidence = points[some].reshape(-1, 3), confidence[some]
     front = X[:, 2] > 1e-6
     if not front.any():
         return float("nan")

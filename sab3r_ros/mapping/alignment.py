@@ -119,7 +119,12 @@ def align_with(
     )
     if agreeing * m / len(some) < config.min_matches / 2:
         return None
-    poses = refine({edge.i: Sim3.identity(), edge.j: start}, [thinned(edge)], {edge.i}, config)
+    return align_from(start, edge, config)
+
+
+def align_from(T_ij: Sim3, edge: Edge, config: AlignmentConfig) -> PairAlignment | None:
+    """As `align_pair`, from a pose near it."""
+    poses = refine({edge.i: Sim3.identity(), edge.j: T_ij}, [thinned(edge)], {edge.i}, config)
     return measured(poses[edge.j], edge, config)
 
 
@@ -175,6 +180,14 @@ def refine(
     keyframe's scale is drawn weakly to its start's (`scale_prior`), because a network trained on metric data guesses
     scale better than a long chain of ratios carries it.
     """
+    return refined(poses, edges, fixed, config)[0]
+
+
+def refined(
+    poses: dict[int, Sim3], edges: Iterable[Edge], fixed: set[int], config: AlignmentConfig
+) -> tuple[dict[int, Sim3], float]:
+    """As `refine`, and the least cost: the sum of what is left of the matches' misfits, robustly."""
+    cost = np.empty(1)
     looks, table = stacked(e for e in edges if {e.i, e.j} - fixed), pose_table(poses)
     library().refine(
         *(
@@ -187,13 +200,14 @@ def refine(
         ),
         *(looks.rays, looks.log_distance, looks.points, looks.weight, len(looks.weight)),
         *(config.ray_sigma_rad, config.log_depth_sigma, config.robust_width, config.scale_prior),
-        config.refine_steps,
+        *(config.refine_steps, cost),
     )
-    return poses | {
+    moved = {
         k: Sim3(T[0], T[1:10].reshape(3, 3), T[10:])
         for k, T in zip(poses, table, strict=True)
         if k not in fixed
     }
+    return poses | moved, float(cost[0])
 
 
 @dataclass(frozen=True)

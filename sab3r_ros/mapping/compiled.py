@@ -40,7 +40,7 @@ ARGUMENTS = {
     ),
     "refine": (
         *(REALS, COUNT, FLAGS, NUMBERS, NUMBERS, COUNT, REALS, REALS, REALS, REALS, COUNT),
-        *(REAL, REAL, REAL, REAL, COUNT),
+        *(REAL, REAL, REAL, REAL, COUNT, REALS),
     ),
     "pair_equations": (
         *(REALS, REALS, REALS, REALS, COUNT, REAL, REAL, REAL, COUNT, REAL, REAL, REAL),

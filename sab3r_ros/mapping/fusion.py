@@ -13,7 +13,6 @@ from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.meeting import Seen
 from sab3r_ros.types import View
 
-FOCAL_STRIDE = 4  # pixels from which the focal length is told
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))  # a pixel and its four neighbours
 PIXEL_STRIDE = 2  # every second pixel in rows and columns is mapped: denser than any voxel grid in use
 
@@ -68,6 +67,4 @@ def intrinsics(view: View, K: np.ndarray | None) -> np.ndarray:
     """K if it is known, else the pinhole camera that the pointmap says."""
     if K is not None:
         return K
-    few = FOCAL_STRIDE
-    focal = focal_from_pointmap(view.points[::few, ::few], view.confidence[::few, ::few]) * few
-    return pinhole(focal, *view.size)
+    return pinhole(focal_from_pointmap(view.points, view.confidence), *view.size)

@@ -8,11 +8,20 @@ from itertools import combinations
 import numpy as np
 
 from sab3r_ros.config import AlignmentConfig
-from sab3r_ros.geometry.camera import focal_from_pointmap, on_rays, pinhole
+from sab3r_ros.geometry.camera import on_rays
 from sab3r_ros.geometry.sim3 import Sim3, robust_umeyama
-from sab3r_ros.mapping.alignment import PairAlignment, align_pair, measured, refine, row_norm, thinned
+from sab3r_ros.mapping.alignment import (
+    PairAlignment,
+    align_from,
+    align_pair,
+    measured,
+    refine,
+    row_norm,
+    thinned,
+)
 from sab3r_ros.mapping.consensus import agree, alone, blended
 from sab3r_ros.mapping.depth_grid import Bending, PixelEdge, bend, factors
+from sab3r_ros.mapping.focal import FocalEstimate
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import match_views, points_at
 from sab3r_ros.mapping.rivals import Surface, best_rival, doubtful
@@ -25,25 +34,6 @@ LEAST_OVERLAP = (
 LONGEST_REACH = 0.15  # between the two cameras, as a share of the distance of what they see
 GOLDEN = 0.6180339887  # its multiples, but for whole numbers, fill an interval evenly
 SHARED_SAMPLES = 300  # pixels of the shared keyframes that place a window in the map
-
-
-class FocalEstimate:
-    """One focal length for a camera: the user's, or the running median of what each pointmap says."""
-
-    def __init__(self) -> None:
-        self._seen: list[float] = []
-
-    def update(self, view: View) -> None:
-        focal = focal_from_pointmap(view.points[::4, ::4], view.confidence[::4, ::4]) * 4
-        if np.isfinite(focal):
-            self._seen = [*self._seen[-199:], focal]
-
-    def K(self, keyframe: Keyframe) -> np.ndarray | None:
-        """(3, 3) intrinsics for the keyframe's pixels; None before any estimate."""
-        if keyframe.K is not None:
-            return keyframe.K
-        h, w = keyframe.image.shape[:2]
-        return pinhole(float(np.median(self._seen)), h, w) if self._seen else None
 
 
 @dataclass
@@ -166,12 +156,15 @@ class Window:
     def pair(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
         key = (a.id, b.id)
         if key not in self._pairs:
+            self._refocus()
             self._pairs[key] = self._aligned(self.edge(a, b), rng)
             if self.model.monocular and doubtful(self._pairs[key]):
                 self._edges[key] = self._matched(a, b, together=True)
                 self._pairs[key] = self._aligned(self._edges[key], rng)
                 if self._edges[key] and doubtful(self._pairs[key]):
                     self._pairs[key] = self._doubted(self._edges[key], self._pairs[key], rng)
+            if a.K is None and b.K is None and self._pairs[key]:
+                self.focal.learn(self._edges[key], self._pairs[key].T_ij, self.config)
         return self._pairs[key]
 
     def _aligned(self, edge: PixelEdge | None, rng: np.random.Generator) -> PairAlignment | None:
@@ -190,6 +183,23 @@ class Window:
             return pair
         return best_rival(*surfaces, edge, pair, self.config, rng)
 
+    def _refocus(self) -> None:
+        """The focal length is decided anew; if it moves, views whose intrinsics are not given go onto its rays."""
+        unknown = [k for k in self.keyframes if k.K is None]
+        for k in unknown:
+            self.view(k)
+        if not unknown or not self.focal.decide():
+            return
+        for k in unknown:
+            view = self._views[k.id]
+            self._views[k.id] = replace(view, points=on_rays(view.points, self.focal.K(k)))
+        self._edges |= {key: self._sampled(edge) for key, edge in self._edges.items() if edge}
+        self._pairs |= {
+            key: align_from(pair.T_ij, self._edges[key], self.config) or pair
+            for key, pair in self._pairs.items()
+            if pair
+        }
+
     def settled(self, a: Keyframe, b: Keyframe, T_ab: Sim3) -> PairAlignment | None:
         """What the matches of an aligned pair say where the whole window has put it; None where they do not agree there."""
         edge = self._edges.get((a.id, b.id)) if self._pairs.get((a.id, b.id)) else None
@@ -201,8 +211,11 @@ class Window:
         A maximum spanning tree over the pairs' agreeing matches starts them, a joint refinement over all matches of aligned
         pairs settles them, and bends new pointmaps to agree. Keyframes that no aligned pair connects are left out.
         """
-        pairs = {(a.id, b.id): self.pair(a, b, rng) for a, b in combinations(self.keyframes, 2)}
-        found = {k: p for k, p in pairs.items() if p}
+        together = list(combinations(self.keyframes, 2))
+        for a, b in together:
+            self.pair(a, b, rng)
+        self._refocus()  # by what these pairs say
+        found = {(a.id, b.id): p for a, b in together if (p := self._pairs[a.id, b.id])}
         root = self.keyframes[0].id
         poses = {root: Sim3.identity()}
         while True:
