@@ -1,5 +1,7 @@
 """The embedded checkpoint's bench: what its figures mean, on a wall and a world whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,14 @@ from sab3r_ros.errors import CheckpointError
 from sab3r_ros.evaluation.aliked import Aliked, DeformableConv, load_aliked
 from sab3r_ros.evaluation.clips import ON_THE_THING, Found, Thing, ate_share, outline, outline_mask
 from sab3r_ros.evaluation.mini import AT_LEAST, AT_MOST, Row, line
-from sab3r_ros.evaluation.pairs import Judge, match_errors
+from sab3r_ros.evaluation.pairs import Judge, blocks, match_errors
 from sab3r_ros.evaluation.pose_metrics import pose_errors, pose_score
 from sab3r_ros.evaluation.synonyms import SYNONYMS
 from sab3r_ros.evaluation.truth_model import TruthModel
 from sab3r_ros.geometry.sim3 import Sim3
 from sab3r_ros.rooms import procedural
 from sab3r_ros.training.shards import Shard, Vocabulary
+from sab3r_ros.types import View
 
 
 @pytest.fixture
@@ -31,6 +34,31 @@ def test_the_truth_is_the_upper_bound(shard):
     assert judge.words([0, 1], {"wall": captions[0]})["miou"] == 1.0
     matched = judge.matches(np.array([[0, 1], [1, 2]]))
     assert matched["match_3px"] > 0.95 and matched["match_share"] > 0.9
+    assert matched["surest_3px"] > 0.95
+
+
+class Ranked(TruthModel):
+    """Right matches, but that a tenth of the second view's descriptors are another pixel's, of which it is unsure."""
+
+    def decode(self, first, second):
+        one, two = super().decode(first, second)
+        wrong = np.random.default_rng(0).random(two.descriptors.shape[:2]) < 0.1
+        descriptors = np.where(wrong[..., None], two.descriptors[::-1, ::-1], two.descriptors)
+        sure = np.where(wrong, 0.01, 1.0).astype(np.float32)
+        return one, replace(two, descriptors=descriptors, descriptor_confidence=sure)
+
+
+def test_the_surest_quarter_is_what_the_mapper_believes_most(shard):
+    model = Ranked(shard, np.eye(1, 8, dtype=np.float32))
+    matched = Judge(shard, model, model.encode).matches(np.array([[0, 1], [1, 2]]))
+    assert matched["surest_3px"] > 0.99 > matched["match_3px"]
+
+
+def test_blocks_are_where_the_mapper_looks():
+    view = View(np.zeros((96, 128, 3)), np.ones((96, 128)), np.zeros((48, 64, 24)), np.ones((48, 64)), None)
+    # 48 × 64 descriptors, two pixels each: blocks of √(3072 / 400) → 2 of them, four pixels
+    assert blocks(view)[[0, 1, 32]].tolist() == [[1.5, 1.5], [5.5, 1.5], [1.5, 5.5]]
+    assert len(blocks(view)) == 24 * 32
 
 
 def test_match_errors_by_hand():

@@ -42,7 +42,7 @@ def described_matches(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """M matches: pixels in either view, (M, 2), and what tells of right ones, (M, len(TRAITS))."""
     h, w, d = first.descriptors.shape
-    stride = max(1, min(STRIDE, int(np.sqrt(h * w / FEWEST))))
+    stride = block_edge(h, w)
     sides = ((v.descriptors, v.descriptor_confidence) for v in (first, second))
     here, there, likeness, lead = compiled.matched(*sides, stride, MOST, RETURN_RADIUS, APART)
     if not len(here):
@@ -55,6 +55,11 @@ def described_matches(
     )
     share = len(here) / min(MOST, (h // stride) * (w // stride))
     return *uv, traits(np.sqrt(confidence), likeness, lead, np.subtract(*seen), share)
+
+
+def block_edge(h: int, w: int) -> int:
+    """Descriptors along the edge of a block of a map of h × w."""
+    return max(1, min(STRIDE, int(np.sqrt(h * w / FEWEST))))
 
 
 def between_descriptors(queries: np.ndarray, view: View, index: np.ndarray) -> np.ndarray:
