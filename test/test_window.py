@@ -170,3 +170,21 @@ def test_two_views_are_looked_at_together_where_their_own_descriptors_do_not_set
     truth = np.linalg.inv(poses[0]) @ poses[1]
     assert found[1].angle_to(Sim3(1.0, truth[:3, :3], truth[:3, 3])) < 0.01
     assert model.pairs == (1 if blind else 0)
+
+
+def test_rivals_are_judged_by_what_two_views_show_together(monkeypatch):
+    world = World()
+    model = Together(world)
+    window = Window(model, AlignmentConfig())
+    for n in range(2):
+        image = world.image(look_at(np.array([1.2 + 0.2 * n, 0.8, 1.4]), [3.0, 2.4, 0.6]))
+        window.add(Keyframe(n, float(n), image, oracle.K, model.encode(image)))
+    asked = []
+    monkeypatch.setattr("sab3r_ros.mapping.window.doubtful", lambda pair: True)
+    monkeypatch.setattr(
+        "sab3r_ros.mapping.window.best_rival", lambda *given: asked.append(given[:2]) or given[3]
+    )
+    window.pair(*window.keyframes, np.random.default_rng(0))
+    for surface, keyframe in zip(asked[0], window.keyframes, strict=True):
+        assert (surface.view.descriptors == keyframe.encoding.descriptors).all()
+        assert surface.view.points is window.view(keyframe).points

@@ -24,8 +24,8 @@ FEWEST = 8  # matches that agree with a rival
 SPACING = 6  # descriptors between those that are looked for
 REACH = 4  # descriptors: as far may errors of depth take a point from where it belongs
 SAME_DEPTH = 0.15  # log ratio by which the depths of one surface may differ
-USUAL = 0.74  # likeness at which a pose is believed as by its matches alone; wrong ones have less
-SAY = 1.5  # how large a share of the matches one of likeness is worth
+USUAL = 0.82  # likeness at which a pose is believed as by its matches alone; wrong ones have less
+SAY = 3.0  # how large a share of the matches one of likeness is worth
 
 
 @dataclass(frozen=True)

@@ -132,14 +132,22 @@ class Window:
         """Matched points of two keyframes, the most probable `max_matches`; None if there are too few."""
         key = (a.id, b.id)
         if key not in self._edges:
-            self._edges[key] = self._matched(a, b, together=not self.model.monocular)
+            alone = self.model.monocular
+            self._edges[key] = self._matched(
+                a, b, (self.view(b), self.view(a)) if alone else self._both(a, b)
+            )
         return self._edges[key]
 
-    def _matched(self, a: Keyframe, b: Keyframe, together: bool) -> PixelEdge | None:
-        """Their edge. together: by descriptors that the network gives to the pair, not to each view alone."""
+    def _both(self, a: Keyframe, b: Keyframe) -> tuple[View, View]:
+        """b and a as the network sees them together, the newer one first: the own-frame view of a two-view network comes from
+        the same decoding.
+        """
+        return self.model.decode(b.encoding, a.encoding)
+
+    def _matched(self, a: Keyframe, b: Keyframe, described: tuple[View, View]) -> PixelEdge | None:
+        """Their edge, by the descriptors of b and a."""
         va, vb = self.view(a), self.view(b)
-        # The newer one first: the own-frame view of a two-view network comes from the same decoding.
-        first, second = self.model.decode(b.encoding, a.encoding) if together else (vb, va)
+        first, second = described
         found = match_views(first, second, (b.image, a.image))
         if not self.model.monocular and b.T_WK is None and a is not self._neighbour(b):
             self._blend(b, first)
@@ -159,10 +167,11 @@ class Window:
             self._refocus()
             self._pairs[key] = self._aligned(self.edge(a, b), rng)
             if self.model.monocular and doubtful(self._pairs[key]):
-                self._edges[key] = self._matched(a, b, together=True)
+                described = self._both(a, b)
+                self._edges[key] = self._matched(a, b, described)
                 self._pairs[key] = self._aligned(self._edges[key], rng)
                 if self._edges[key] and doubtful(self._pairs[key]):
-                    self._pairs[key] = self._doubted(self._edges[key], self._pairs[key], rng)
+                    self._pairs[key] = self._doubted((b, a), described, rng)
             if a.K is None and b.K is None and self._pairs[key]:
                 self.focal.learn(self._edges[key], self._pairs[key].T_ij, self.config)
         return self._pairs[key]
@@ -171,17 +180,20 @@ class Window:
         return align_pair(edge, self.config, rng) if edge else None
 
     def _doubted(
-        self, edge: PixelEdge, pair: PairAlignment | None, rng: np.random.Generator
+        self, keyframes: tuple[Keyframe, Keyframe], described: tuple[View, View], rng: np.random.Generator
     ) -> PairAlignment | None:
-        """What else than their matches tells of two keyframes' pose, if their intrinsics are known."""
-        surfaces = [
-            Surface(self._views[k.id], K)
-            for k in self.keyframes
-            if k.id in (edge.i, edge.j) and (K := self.focal.K(k)) is not None
-        ]
-        if len(surfaces) < 2:
+        """What else than their matches tells of the pose of b and a, if their intrinsics are known: what the network makes of
+        them together.
+        """
+        (b, a), (Kb, Ka) = keyframes, map(self.focal.K, keyframes)
+        pair, edge = self._pairs[a.id, b.id], self._edges[a.id, b.id]
+        if Ka is None or Kb is None:
             return pair
-        return best_rival(*surfaces, edge, pair, self.config, rng)
+        first, second = (
+            replace(self._views[k.id], descriptors=view.descriptors)
+            for k, view in zip(keyframes, described, strict=True)
+        )
+        return best_rival(Surface(second, Ka), Surface(first, Kb), edge, pair, self.config, rng)
 
     def _refocus(self) -> None:
         """The focal length is decided anew; if it moves, views whose intrinsics are not given go onto its rays."""
