@@ -188,3 +188,19 @@ def test_rivals_are_judged_by_what_two_views_show_together(monkeypatch):
     for surface, keyframe in zip(asked[0], window.keyframes, strict=True):
         assert (surface.view.descriptors == keyframe.encoding.descriptors).all()
         assert surface.view.points is window.view(keyframe).points
+
+
+def test_the_newest_keyframe_that_the_map_holds_stays_where_it_is_and_the_older_ones_tell_whether_the_window_fits():
+    window, view = Window(None, AlignmentConfig()), View(depths(np.full((48, 64), 2.0)), *[None] * 4)
+    older, newer = Sim3(1.0, np.eye(3), np.array([0.1, 0, 0])), Sim3(2.0, np.eye(3), np.array([1.0, 0, 0]))
+    for n, T_WK in enumerate((older, newer, None)):
+        window.add(Keyframe(n, float(n), np.zeros((48, 64, 3), np.uint8), K, None, T_WK))
+        window._views[n] = replace(view, confidence=np.ones((48, 64), np.float32))
+    poses = {n: Sim3(1.0, np.eye(3), np.array([0.5 * n, 0, 0])) for n in range(3)}
+    T_WV, misfit = window.place(poses, np.random.default_rng(0))
+    assert (T_WV @ poses[1]).matrix() == pytest.approx(newer.matrix())
+    assert misfit > 0.1  # the map holds the older one at half the scale
+    window.keyframes[0].T_WK = T_WV @ poses[0]
+    assert window.place(poses, np.random.default_rng(0))[1] == pytest.approx(0, abs=1e-6)
+    window.keyframes[0].T_WK = window.keyframes[1].T_WK = None
+    assert window.place(poses, np.random.default_rng(0)) is None

@@ -279,15 +279,16 @@ class Window:
         return replace(edge, Xi=Xi, Xj=Xj)
 
     def place(self, poses: dict[int, Sim3], rng: np.random.Generator) -> tuple[Sim3, float] | None:
-        """T_WV from the keyframes that the map holds already, and the median relative misfit of their points.
+        """T_WV, and the median relative misfit of what the map holds of the window. None if it holds no keyframe of it.
 
         The same pixels of a shared keyframe have a place in the map and one in the window: a confidence-weighted robust
-        Sim(3) takes one to the other. None if the window holds no keyframe of the map.
+        Sim(3) takes one to the other, and its misfit tells whether the window fits. The newest shared keyframe then stays
+        where it stands: what follows it is nearest to it, and an older one's errors would bend the path away from it.
         """
         X, Y, w = [], [], []
         for k in self.keyframes:
             if k.T_WK is not None and k.id in poses:
-                view = self.view(k)
+                view, newest = self.view(k), k
                 P, c = view.points.reshape(-1, 3), view.confidence.ravel()
                 pick = rng.integers(len(P), size=SHARED_SAMPLES)
                 pick = pick[np.isfinite(P[pick]).all(1)]
@@ -297,5 +298,5 @@ class Window:
                 w.append(c[pick].astype(float))
         if not X:
             return None
-        T_WV, misfit = robust_umeyama(np.concatenate(X), np.concatenate(Y), np.concatenate(w))
-        return T_WV, float(np.median(misfit))
+        _, misfit = robust_umeyama(np.concatenate(X), np.concatenate(Y), np.concatenate(w))
+        return newest.T_WK @ poses[newest.id].inverse(), float(np.median(misfit))
