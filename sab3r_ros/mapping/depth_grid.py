@@ -22,10 +22,8 @@ from sab3r_ros.mapping.compiled import library
 ROWS, COLUMNS = 6, 8  # nodes over an image
 NODE_SIGMA, STEP_SIGMA = 0.1, 0.03  # expected log factor at a node, and its difference between neighbours
 MEAN_SIGMA = 1e-3  # a grid has no mean: that is the keyframe's scale
-RAY_SIGMA_RAD, LOG_DEPTH_SIGMA = (
-    0.006,
-    0.15,
-)  # of matches, once pointmaps are bent: what a grid cannot say stays in depth
+# Of matches, once pointmaps are bent; what is left of depth between the nodes, many matches share.
+RAY_SIGMA_RAD, LOG_DEPTH_SIGMA = 0.003, 0.15
 STEPS = 8
 LEAST_GAIN = 1e-3  # of the cost: a smaller one ends it
 MEMORY = 20  # windows that a network's bending is the mean of
