@@ -25,6 +25,7 @@ Row = tuple[str, str, str]  # what, goal, measured
 ROOT = Path(__file__).parents[1]
 DESK = ROOT / "test" / "data" / "tum_fr2desk20"
 KITCHEN_FROM = 500  # frames before this were trained on
+BEFORE_CUT, AFTER_CUT = 10, 6  # keyframes
 LAP_SIZE = (192, 256)  # (H, W) as `rooms.write` renders
 
 
@@ -153,9 +154,21 @@ def clips_part(folder: Path | None) -> list[Row]:
     return rows
 
 
+def cut_to(model: FeatureModel, before: Clip, after: Clip) -> int:
+    """How many keyframes of a room the map takes for the room before, where the camera is suddenly elsewhere."""
+    frames = [*before.frames[:BEFORE_CUT], *after.frames[:AFTER_CUT]]
+    mapper = mapped(
+        model, replace(before, frames=[replace(f, stamp=float(n)) for n, f in enumerate(frames)]), True
+    )
+    graph, stamps = mapper.atlas.graph, mapper.atlas.stamps
+    first = min(graph.piece.values())
+    return sum(graph.piece_of(k) == first and stamp >= BEFORE_CUT for k, stamp in stamps.items())
+
+
 def laps_part(shard: Path) -> list[Row]:
     model, rows, results, blind = load_model("mini"), [], [], []
-    for clip in tqdm(list(laps(shard)), "laps", leave=False, disable=None):
+    clips = list(laps(shard))
+    for clip in tqdm(clips, "laps", leave=False, disable=None):
         mapper = mapped(model, clip, every=True)
         results.append(compared(model, clip, mapper))
         status = mapper.status()
@@ -173,4 +186,8 @@ def laps_part(shard: Path) -> list[Row]:
     ours, chain = np.median([[r.ours_m, r.chained_m] for r, _ in blind], 0)
     what = "the same, camera unknown: median ATE m ours / chaining; median error of the focal length"
     off = 100 * np.median([error for _, error in blind])
-    return [*rows, (what, "ours better", f"{ours:.3f} / {chain:.3f}; {off:.1f} %")]
+    rows.append((what, "ours better", f"{ours:.3f} / {chain:.3f}; {off:.1f} %"))
+    cuts = [(a, b) for a in clips for b in clips if a is not b]
+    taken = [cut_to(model, *cut) for cut in tqdm(cuts, "cuts", leave=False, disable=None)]
+    what = f"{len(cuts)} cuts from room to room: taken for going on; keyframes of {AFTER_CUT * len(cuts)} in the wrong room"
+    return [*rows, (what, "0", f"{np.count_nonzero(taken)}; {sum(taken)}")]

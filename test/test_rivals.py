@@ -6,9 +6,9 @@ from oracle import K, OracleModel, World, look_at
 
 from sab3r_ros.config import AlignmentConfig
 from sab3r_ros.geometry.sim3 import Sim3
-from sab3r_ros.mapping.alignment import Edge, align_pair
+from sab3r_ros.mapping.alignment import Edge, PairAlignment, align_pair
 from sab3r_ros.mapping.compiled import likest_near
-from sab3r_ros.mapping.rivals import Surface, best_rival, likeness
+from sab3r_ros.mapping.rivals import LEAST_EVIDENCE, SURE, Surface, best_rival, doubtful, evidence, likeness
 
 CONFIG = AlignmentConfig()
 POSES = (
@@ -61,6 +61,27 @@ def test_nothing_is_believed_that_neither_matches_nor_likeness_speak_for(surface
     rng = np.random.default_rng(1)
     Xi, Xj = (rng.uniform([-1, -1, 1], [1, 1, 4], (200, 3)) for _ in range(2))
     assert best_rival(*surfaces, Edge(0, 1, Xi, Xj, np.ones(200)), None, CONFIG, rng) is None
+
+
+@pytest.mark.parametrize(
+    ("inliers", "probability", "doubted"), [(0.6, 0.1, True), (0.4, 0.9, True), (0.6, 0.9, False)]
+)
+def test_many_agreeing_matches_are_little_evidence_if_few_of_them_look_right(inliers, probability, doubted):
+    points = np.zeros((100, 3))
+    edge = Edge(0, 1, points, points, np.full(100, probability))
+    pair = PairAlignment(Sim3.identity(), inliers, round(100 * inliers), np.eye(7))
+    assert evidence(edge, pair) == pytest.approx(100 * inliers * probability)
+    assert doubtful(pair, edge) == doubted == (evidence(edge, pair) < SURE or inliers < 0.5)
+    assert doubtful(None, None)
+
+
+def test_what_is_more_alike_needs_less_evidence(surfaces, truth):
+    rng = np.random.default_rng(0)
+    Xj = surfaces[1].view.points.reshape(-1, 3)[::60].astype(float)
+    unlikely = Edge(0, 1, truth.apply(Xj), Xj, np.full(len(Xj), 0.8 * LEAST_EVIDENCE / len(Xj)))
+    pair = align_pair(unlikely, CONFIG, rng)
+    assert evidence(unlikely, pair) < LEAST_EVIDENCE
+    assert best_rival(*surfaces, unlikely, pair, CONFIG, rng).T_ij.angle_to(truth) < 0.05
 
 
 def test_likest_near_is_the_largest_product_around():

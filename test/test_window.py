@@ -180,7 +180,7 @@ def test_rivals_are_judged_by_what_two_views_show_together(monkeypatch):
         image = world.image(look_at(np.array([1.2 + 0.2 * n, 0.8, 1.4]), [3.0, 2.4, 0.6]))
         window.add(Keyframe(n, float(n), image, oracle.K, model.encode(image)))
     asked = []
-    monkeypatch.setattr("sab3r_ros.mapping.window.doubtful", lambda pair: True)
+    monkeypatch.setattr("sab3r_ros.mapping.window.doubtful", lambda *pair: True)
     monkeypatch.setattr(
         "sab3r_ros.mapping.window.best_rival", lambda *given: asked.append(given[:2]) or given[3]
     )

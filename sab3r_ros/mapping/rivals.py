@@ -18,7 +18,7 @@ from sab3r_ros.mapping.compiled import likest_near
 from sab3r_ros.mapping.matching import pixels, points_at
 from sab3r_ros.types import View
 
-SETTLED = 0.5  # of the matches: where more agree there is nothing to ask
+SETTLED, SURE = 0.5, 40.0  # of the matches, and evidence: where more agree there is nothing to ask
 RIVALS = 8
 FEWEST = 8  # matches that agree with a rival
 SPACING = 6  # descriptors between those that are looked for
@@ -26,6 +26,10 @@ REACH = 4  # descriptors: as far may errors of depth take a point from where it 
 SAME_DEPTH = 0.15  # log ratio by which the depths of one surface may differ
 USUAL = 0.82  # likeness at which a pose is believed as by its matches alone; wrong ones have less
 SAY = 3.0  # how large a share of the matches one of likeness is worth
+# Of 200 pairs of views of one room these leave as many right as without them but for one, and of 200 pairs of two rooms they take
+# 2 % for one, where by the share of agreeing matches alone it were 22 % (rooms of the validation split).
+LEAST_EVIDENCE, UNASKED = 10.0, 20.0  # at usual likeness, and where likeness is not asked
+TELLING = 28.0  # what one of likeness adds to the logarithm of the evidence
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,14 @@ class Surface:
         )
 
 
-def doubtful(pair: PairAlignment | None) -> bool:
-    """Whether too few of a pair's matches agree to settle its pose."""
-    return pair is None or pair.inliers < SETTLED
+def evidence(edge: Edge, pair: PairAlignment) -> float:
+    """How many right matches agree, as far as descriptors tell: by chance many agree of few that are right."""
+    return pair.count * float(edge.probability.mean())
+
+
+def doubtful(pair: PairAlignment | None, edge: Edge | None) -> bool:
+    """Whether a pair's matches do not settle its pose."""
+    return pair is None or pair.inliers < SETTLED or evidence(edge, pair) < SURE
 
 
 def best_rival(
@@ -60,14 +69,18 @@ def best_rival(
     rng: np.random.Generator,
 ) -> PairAlignment | None:
     """Of a pair's pose and those that parts of other hypotheses lead to, the one that matches and likeness together speak
-    for most; None if it is for less than `min_inliers` of the matches at usual likeness.
+    for most; None if its evidence, more or less by its likeness, is less than LEAST_EVIDENCE.
     """
     lax = replace(config, min_inliers=0.0, min_matches=min(FEWEST, config.min_matches))
     parts = np.array_split(hypotheses(edge, config, rng), RIVALS)
     found = [p for p in (pair, *(align_with(edge, sets, lax, rng) for sets in parts)) if p]
-    scored = [(p.inliers + SAY * (likeness(p.T_ij, first, second) - USUAL), p) for p in found]
-    score, best = max(scored, key=lambda s: s[0], default=(-np.inf, None))
-    return best if score >= config.min_inliers else None
+    if not found:
+        return None
+    liker = [likeness(p.T_ij, first, second) - USUAL for p in found]
+    best = int(np.argmax([p.inliers + SAY * more for p, more in zip(found, liker, strict=True)]))
+    return (
+        found[best] if evidence(edge, found[best]) * np.exp(TELLING * liker[best]) >= LEAST_EVIDENCE else None
+    )
 
 
 def likeness(T_ij: Sim3, first: Surface, second: Surface) -> float:

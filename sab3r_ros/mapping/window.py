@@ -24,7 +24,7 @@ from sab3r_ros.mapping.depth_grid import Bending, PixelEdge, bend, factors
 from sab3r_ros.mapping.focal import FocalEstimate
 from sab3r_ros.mapping.keyframes import Keyframe
 from sab3r_ros.mapping.matching import match_views, points_at
-from sab3r_ros.mapping.rivals import Surface, best_rival, doubtful
+from sab3r_ros.mapping.rivals import UNASKED, Surface, best_rival, doubtful, evidence
 from sab3r_ros.model.feature_model import FeatureModel
 from sab3r_ros.types import View
 
@@ -162,16 +162,13 @@ class Window:
         return PixelEdge(a.id, b.id, Xa[good], Xb[good], p[good], uv_a[good], uv_b[good], va.size)
 
     def pair(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
+        """How a and b stand to each other; None where nothing tells, or what tells is no more than chance."""
         key = (a.id, b.id)
         if key not in self._pairs:
             self._refocus()
             self._pairs[key] = self._aligned(self.edge(a, b), rng)
-            if self.model.monocular and doubtful(self._pairs[key]):
-                described = self._both(a, b)
-                self._edges[key] = self._matched(a, b, described)
-                self._pairs[key] = self._aligned(self._edges[key], rng)
-                if self._edges[key] and doubtful(self._pairs[key]):
-                    self._pairs[key] = self._doubted((b, a), described, rng)
+            if doubtful(self._pairs[key], self._edges[key]):
+                self._pairs[key] = self._doubted(a, b, rng)
             if a.K is None and b.K is None and self._pairs[key]:
                 self.focal.learn(self._edges[key], self._pairs[key].T_ij, self.config)
         return self._pairs[key]
@@ -179,21 +176,20 @@ class Window:
     def _aligned(self, edge: PixelEdge | None, rng: np.random.Generator) -> PairAlignment | None:
         return align_pair(edge, self.config, rng) if edge else None
 
-    def _doubted(
-        self, keyframes: tuple[Keyframe, Keyframe], described: tuple[View, View], rng: np.random.Generator
-    ) -> PairAlignment | None:
-        """What else than their matches tells of the pose of b and a, if their intrinsics are known: what the network makes of
-        them together.
-        """
-        (b, a), (Kb, Ka) = keyframes, map(self.focal.K, keyframes)
-        pair, edge = self._pairs[a.id, b.id], self._edges[a.id, b.id]
-        if Ka is None or Kb is None:
-            return pair
-        first, second = (
-            replace(self._views[k.id], descriptors=view.descriptors)
-            for k, view in zip(keyframes, described, strict=True)
-        )
-        return best_rival(Surface(second, Ka), Surface(first, Kb), edge, pair, self.config, rng)
+    def _doubted(self, a: Keyframe, b: Keyframe, rng: np.random.Generator) -> PairAlignment | None:
+        """What a network that has seen each alone makes of them together; of rivals the best, if intrinsics are known."""
+        key, pair = (a.id, b.id), self._pairs[a.id, b.id]
+        if self.model.monocular:
+            described, Ks = self._both(a, b), (self.focal.K(b), self.focal.K(a))
+            edge = self._edges[key] = self._matched(a, b, described)
+            pair = self._aligned(edge, rng)
+            if edge and doubtful(pair, edge) and all(K is not None for K in Ks):
+                of_b, of_a = (
+                    Surface(replace(self._views[k.id], descriptors=view.descriptors), K)
+                    for k, view, K in zip((b, a), described, Ks, strict=True)
+                )
+                return best_rival(of_a, of_b, edge, pair, self.config, rng)
+        return pair if pair and evidence(self._edges[key], pair) >= UNASKED else None
 
     def _refocus(self) -> None:
         """The focal length is decided anew; if it moves, views whose intrinsics are not given go onto its rays."""
