@@ -102,7 +102,7 @@ class MapperConfig(Checked):
     max_map_mb: float = option(
         500.0, "most memory of the voxels, megabytes; beyond it the least seen go", 0.1, 1e6
     )
-    min_confidence: float = option(1.2, "pointmap confidence below which a pixel is not mapped", 1.0, 1e6)
+    min_confidence: float = option(1.1, "pointmap confidence below which a pixel is not mapped", 1.0, 1e6)
     max_depth_step: float = option(
         0.06, "relative depth step to a neighbour beyond which a pixel is an edge, not mapped", 0.001, 10.0
     )
