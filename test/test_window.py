@@ -190,6 +190,17 @@ def test_rivals_are_judged_by_what_two_views_show_together(monkeypatch):
         assert surface.view.points is window.view(keyframe).points
 
 
+@pytest.mark.parametrize(("probability", "believed"), [(0.2, False), (0.9, True)])
+def test_a_pair_of_a_network_that_sees_both_views_needs_right_matches(monkeypatch, probability, believed):
+    ahead = np.tile([0.0, 0, 2.0], (60, 1))
+    window = Window(OracleModel(World(), monocular=False), AlignmentConfig())
+    a, b = (Keyframe(n, float(n), np.zeros((48, 64, 3), np.uint8), K, None) for n in range(2))
+    window._edges[0, 1] = Edge(0, 1, ahead, ahead, np.full(60, probability))
+    chance = PairAlignment(Sim3.identity(), 0.6, 36, np.eye(7))
+    monkeypatch.setattr(Window, "_aligned", lambda *_: chance)
+    assert window.pair(a, b, np.random.default_rng(0)) is (chance if believed else None)
+
+
 def test_the_newest_keyframe_that_the_map_holds_stays_where_it_is_and_the_older_ones_tell_whether_the_window_fits():
     window, view = Window(None, AlignmentConfig()), View(depths(np.full((48, 64), 2.0)), *[None] * 4)
     older, newer = Sim3(1.0, np.eye(3), np.array([0.1, 0, 0])), Sim3(2.0, np.eye(3), np.array([1.0, 0, 0]))

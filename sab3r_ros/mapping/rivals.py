@@ -26,8 +26,8 @@ REACH = 4  # descriptors: as far may errors of depth take a point from where it 
 SAME_DEPTH = 0.15  # log ratio by which the depths of one surface may differ
 USUAL = 0.82  # likeness at which a pose is believed as by its matches alone; wrong ones have less
 SAY = 3.0  # how large a share of the matches one of likeness is worth
-# Of 200 pairs of views of one room these leave as many right as without them but for one, and of 200 pairs of two rooms they take
-# 2 % for one, where by the share of agreeing matches alone it were 22 % (rooms of the validation split).
+# Of 200 pairs of views of one validation room as many are right with these as without, 82 to 83 %; of 200 pairs of two rooms
+# 2 % count as aligned, where by the share of agreeing matches and by likeness it were 29 %.
 LEAST_EVIDENCE, UNASKED = 10.0, 20.0  # at usual likeness, and where likeness is not asked
 TELLING = 28.0  # what one of likeness adds to the logarithm of the evidence
 
